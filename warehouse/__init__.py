@@ -1,0 +1,1 @@
+"""Settings, paths, connections and the transaction around a build."""

@@ -1,0 +1,53 @@
+"""DuckDB connections: the published file read-only, the build file for the one writer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from warehouse.settings import Settings
+
+
+class NothingPublishedError(RuntimeError):
+    """There is no published warehouse yet."""
+
+
+def _config(settings: Settings) -> dict[str, str | bool | int | float | list[str]]:
+    config: dict[str, str | bool | int | float | list[str]] = {"preserve_insertion_order": False}
+    if settings.duckdb_threads:
+        config["threads"] = settings.duckdb_threads
+    if settings.duckdb_memory_limit:
+        config["memory_limit"] = settings.duckdb_memory_limit
+    return config
+
+
+@contextmanager
+def open_published(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yield a read-only connection to the published warehouse; reopen it per request to see new publications."""
+    if not settings.published_path.exists():
+        raise NothingPublishedError(
+            f"{settings.published_path} does not exist: nothing has been published yet; run `make run` first"
+        )
+    with _open(settings.published_path, settings, read_only=True) as connection:
+        yield connection
+
+
+@contextmanager
+def open_build(settings: Settings, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yield a connection to the private build file of the current run."""
+    if not settings.build_path.exists():
+        raise RuntimeError(f"{settings.build_path} does not exist: no build has begun")
+    with _open(settings.build_path, settings, read_only=read_only) as connection:
+        yield connection
+
+
+@contextmanager
+def _open(path: Path, settings: Settings, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+    connection = duckdb.connect(str(path), read_only=read_only, config=_config(settings))
+    try:
+        yield connection
+    finally:
+        connection.close()

@@ -1,0 +1,68 @@
+"""The lake's layout: one folder per event date, holding Parquet files and the manifest that vouches for them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from warehouse.settings import Settings
+
+MANIFEST_NAME = "_manifest.json"
+PARTITION_PREFIX = "event_date="
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a source table. `size_bytes` and `modified_at` (ISO, UTC) let a run skip what has not changed."""
+
+    name: str
+    size_bytes: int
+    modified_at: str | None
+    etag: str | None
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What one partition of the lake holds and where it came from."""
+
+    event_date: str  # YYYY-MM-DD, property time zone
+    table_name: str  # events_20260801, events_fresh_20260801, events_intraday_20260801
+    kind: str  # daily, fresh or intraday
+    source_uri: str
+    source_files: list[SourceFile]
+    content_hash: str  # sha256 over the sorted hashes of the source files and the loader's version
+    row_count: int
+    lake_files: list[str]
+    loaded_at: str  # ISO, UTC
+    unknown_columns: dict[str, str] = field(default_factory=dict)  # exported, not in the known schema: name -> type
+    missing_columns: list[str] = field(default_factory=list)  # in the known schema, not exported
+    retyped_columns: dict[str, str] = field(default_factory=dict)  # exported with another type: name -> that type
+
+    def to_json(self) -> str:
+        """The manifest as it stands in the file."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Read what `to_json` wrote."""
+        values: dict[str, Any] = json.loads(text)
+        values["source_files"] = [SourceFile(**file) for file in values["source_files"]]
+        return cls(**values)
+
+
+def partition_dir(settings: Settings, event_date: dt.date) -> Path:
+    """The folder of one day."""
+    return settings.lake_dir / f"{PARTITION_PREFIX}{event_date.isoformat()}"
+
+
+def read_manifests(settings: Settings) -> dict[dt.date, Manifest]:
+    """The manifests of all partitions, by date, oldest first."""
+    manifests: dict[dt.date, Manifest] = {}
+    for path in sorted(settings.lake_dir.glob(f"{PARTITION_PREFIX}*/{MANIFEST_NAME}")):
+        manifest = Manifest.from_json(path.read_text(encoding="utf-8"))
+        manifests[dt.date.fromisoformat(manifest.event_date)] = manifest
+    return manifests

@@ -1,0 +1,162 @@
+"""Every setting of Funnelhouse, read from the environment and from `.env`, and every path derived from them."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Settings, each taken from the environment variable `FUNNELHOUSE_<NAME>` or a line of `.env`.
+
+    Secrets are `SecretStr`: they never show in logs, reprs or error messages.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="FUNNELHOUSE_",
+        env_file=os.environ.get("FUNNELHOUSE_ENV_FILE", PROJECT_DIR / ".env"),
+        extra="ignore",
+        frozen=True,
+    )
+
+    source: str | None = Field(
+        default=None, description="URI of the GA4 export: a folder, s3://… or gs://…; unset means the sample shop."
+    )
+    home: Path = Field(default=PROJECT_DIR / "data", description="Where all state lives.")
+    property_timezone: str = Field(
+        default="America/Los_Angeles", description="IANA time zone of the GA4 property (GA4's own default)."
+    )
+    complete_after_hours: int = Field(
+        default=72, ge=0, description="GA4 rewrites a daily table for this long after its day has ended."
+    )
+    attribution_lookback_days: int = Field(
+        default=30, ge=0, description="How far back a direct session looks for the user's last non-direct one."
+    )
+    excluded_hostnames: str = Field(
+        default="", description="Comma-separated hostnames whose events are counted as internal and left out."
+    )
+    duckdb_threads: int | None = Field(default=None, ge=1, description="Threads of a build; unset means all cores.")
+    duckdb_memory_limit: str | None = Field(default=None, description="For example 6GB; unset means DuckDB's default.")
+    daily_schedule: str | None = Field(
+        default="0 7 * * *", description="Cron of ga4_daily in the property's time zone; `none` for manual runs only."
+    )
+    retraining_schedule: str | None = Field(
+        default="0 9 * * 1", description="Cron of model_retraining; `none` to train only when no model exists."
+    )
+    alert_rules: Path = Field(default=PROJECT_DIR / "alerts" / "rules.yml", description="The alert thresholds.")
+    slack_token: SecretStr | None = Field(default=None, description="Bot token (xoxb-…).")
+    slack_channel: str | None = Field(default=None, description="Channel id or name that gets the alerts.")
+    slack_base_url: str = Field(default="https://slack.com/api/", description="Slack's Web API.")
+
+    @field_validator("source", "duckdb_memory_limit", "slack_channel", "slack_token", "duckdb_threads", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("daily_schedule", "retraining_schedule", mode="before")
+    @classmethod
+    def _none_is_unscheduled(cls, value: object) -> object:
+        return None if isinstance(value, str) and value.strip().lower() in {"", "none"} else value
+
+    @field_validator("source")
+    @classmethod
+    def _absolute_folder(cls, value: str | None) -> str | None:
+        if value is None or "://" in value:
+            return value
+        return str(Path(value).expanduser().resolve())
+
+    @field_validator("property_timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except Exception as error:
+            raise ValueError(f"{value!r} is not an IANA time zone such as 'Europe/Berlin' or 'UTC'") from error
+        return value
+
+    @field_validator("home", "alert_rules")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        """The property's time zone."""
+        return ZoneInfo(self.property_timezone)
+
+    @property
+    def export_uri(self) -> str:
+        """The export to ingest: the configured source, else the sample shop's folder."""
+        return self.source or str(self.sample_export_dir)
+
+    @property
+    def lake_dir(self) -> Path:
+        """One folder `event_date=YYYY-MM-DD` per day: Parquet files and `_manifest.json`."""
+        return self.home / "lake" / "events"
+
+    @property
+    def quarantine_dir(self) -> Path:
+        """Files that could not be read, each with its reason."""
+        return self.home / "quarantine"
+
+    @property
+    def published_path(self) -> Path:
+        """The warehouse that everybody reads."""
+        return self.home / "warehouse.duckdb"
+
+    @property
+    def build_path(self) -> Path:
+        """The private copy that a run builds in."""
+        return self.home / "build" / "warehouse.duckdb"
+
+    @property
+    def state_path(self) -> Path:
+        """SQLite file of what must change outside a build: incidents, outbox, validation results."""
+        return self.home / "ops.sqlite"
+
+    @property
+    def models_dir(self) -> Path:
+        """`<name>/<version>/` per trained model, and `<name>/champion.json`."""
+        return self.home / "models"
+
+    @property
+    def docs_dir(self) -> Path:
+        """Generated pages: dbt docs and data docs."""
+        return self.home / "docs"
+
+    @property
+    def alerts_dir(self) -> Path:
+        """Rendered alert messages and their charts."""
+        return self.home / "alerts"
+
+    @property
+    def sample_export_dir(self) -> Path:
+        """The sample shop's GA4 export."""
+        return self.home / "sample_shop" / "export"
+
+    @property
+    def sample_truth_dir(self) -> Path:
+        """True purchase probabilities of the sample shop; only evaluation may read them."""
+        return self.home / "sample_shop" / "truth"
+
+    @property
+    def airflow_home(self) -> Path:
+        """AIRFLOW_HOME of `make run` and `make up`."""
+        return self.home / "airflow"
+
+    @property
+    def dbt_project_dir(self) -> Path:
+        """The dbt project."""
+        return PROJECT_DIR / "dbt_project"
+
+
+def load_settings() -> Settings:
+    """Read the settings; raises `pydantic.ValidationError` naming each wrong variable."""
+    return Settings()

@@ -1,0 +1,32 @@
+"""The small SQLite file for state that must change outside a build; copied into schema `ops` at each build."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from warehouse.settings import Settings
+
+
+@contextmanager
+def open_state(settings: Settings) -> Iterator[sqlite3.Connection]:
+    """Yield a connection inside one immediate transaction: committed on success, rolled back on any error.
+
+    Each room creates its own tables with `create table if not exists`. Every table becomes `ops.<table>`.
+    """
+    settings.state_path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(settings.state_path, timeout=60, isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    try:
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = full")
+        connection.execute("begin immediate")
+        try:
+            yield connection
+        except BaseException:
+            connection.execute("rollback")
+            raise
+        connection.execute("commit")
+    finally:
+        connection.close()
