@@ -1,0 +1,178 @@
+{#- Everything else whose spelling differs between engines. -#}
+
+{#- UTC timestamp from microseconds since 1970. -#}
+{% macro timestamp_from_micros(micros) -%}
+    make_timestamp({{ micros }})
+{%- endmacro %}
+
+{#- Date from YYYYMMDD text; null where there is no such day. -#}
+{% macro date_from_yyyymmdd(text) -%}
+    cast(try_strptime({{ text }}, '%Y%m%d') as date)
+{%- endmacro %}
+
+{#- A UTC timestamp on the clock of the property's time zone. -#}
+{% macro in_property_zone(timestamp_utc) -%}
+    timezone('{{ var("property_timezone") }}', timezone('UTC', {{ timestamp_utc }}))
+{%- endmacro %}
+
+{#- ISO weekday: Monday 1 to Sunday 7. -#}
+{% macro iso_weekday(value) -%}
+    cast(isodow({{ value }}) as bigint)
+{%- endmacro %}
+
+{% macro hour_of(value) -%}
+    cast(extract(hour from {{ value }}) as bigint)
+{%- endmacro %}
+
+{#- Whole and fractional seconds between two UTC timestamps. -#}
+{% macro seconds_between(start, finish) -%}
+    cast(epoch_us({{ finish }}) - epoch_us({{ start }}) as double) / 1000000
+{%- endmacro %}
+
+{% macro add_days(value, days) -%}
+    {{ value }} + to_days(cast({{ days }} as integer))
+{%- endmacro %}
+
+{% macro t_double() -%}
+    double
+{%- endmacro %}
+
+{% macro count_where(condition) -%}
+    count(*) filter (where {{ condition }})
+{%- endmacro %}
+
+{#- Null, not an error or infinity, where the denominator is 0. -#}
+{% macro safe_divide(numerator, denominator) -%}
+    cast({{ numerator }} as double) / nullif(cast({{ denominator }} as double), 0)
+{%- endmacro %}
+
+{#- Natural logarithm. -#}
+{% macro natural_log(value) -%}
+    ln({{ value }})
+{%- endmacro %}
+
+{#- Logarithm of base 2. -#}
+{% macro log_base_2(value) -%}
+    log2({{ value }})
+{%- endmacro %}
+
+{% macro hash_of(columns) -%}
+    hash({{ columns | join(', ') }})
+{%- endmacro %}
+
+{#- NaN and the infinities are no amounts of money. -#}
+{% macro finite_or_null(value) -%}
+    case when isfinite({{ value }}) then {{ value }} end
+{%- endmacro %}
+
+{#- First capture group of a regular expression, null where nothing matches. -#}
+{% macro regex_extract(value, pattern, flags='') -%}
+    nullif(regexp_extract({{ value }}, '{{ pattern }}', 1{% if flags %}, '{{ flags }}'{% endif %}), '')
+{%- endmacro %}
+
+{#- True where the pattern matches the whole value. -#}
+{% macro regex_full_match(value, pattern) -%}
+    regexp_full_match({{ value }}, '{{ pattern }}')
+{%- endmacro %}
+
+{#- The value in the row with the smallest key; nulls are values like any other. -#}
+{% macro earliest(value, order_key) -%}
+    arg_min_null({{ value }}, {{ order_key }})
+{%- endmacro %}
+
+{#- Seconds for window ranges over timestamps. -#}
+{% macro interval_days(days) -%}
+    interval '{{ days }} days'
+{%- endmacro %}
+
+{#- One row per element. -#}
+{% macro unnest_as(list, alias, column) -%}
+    cross join unnest({{ list }}) as {{ alias }}({{ column }})
+{%- endmacro %}
+
+{#- The items of an e-commerce event, cut down to what the models read. -#}
+{% macro compact_items(items) -%}
+    list_transform(
+        {{ items }},
+        lambda i: {
+            'item_id': nullif(nullif(i.item_id, '(not set)'), ''),
+            'item_name': nullif(nullif(i.item_name, '(not set)'), ''),
+            'item_category': nullif(nullif(i.item_category, '(not set)'), ''),
+            'price_usd': i.price_in_usd,
+            'quantity': coalesce(i.quantity, 1),
+            'item_revenue_usd': i.item_revenue_in_usd
+        }
+    )
+{%- endmacro %}
+
+{% macro distinct_count_of_lists(column) -%}
+    len(list_distinct(flatten(list({{ column }}))))
+{%- endmacro %}
+
+{#- Sum of one field over a list of structs. -#}
+{% macro sum_of_field(list, field) -%}
+    list_sum(list_transform({{ list }}, lambda s: s.{{ field }}))
+{%- endmacro %}
+
+{% macro contains_text(value, part) -%}
+    contains({{ value }}, '{{ part }}')
+{%- endmacro %}
+
+{#- The last part of a path. -#}
+{% macro file_name(path) -%}
+    parse_filename({{ path }})
+{%- endmacro %}
+
+{#- The UTC timestamp at which a date begins in the property's time zone. -#}
+{% macro property_midnight(date_value) -%}
+    timezone('UTC', timezone('{{ var("property_timezone") }}', cast({{ date_value }} as timestamp)))
+{%- endmacro %}
+
+{% macro add_hours(value, hours) -%}
+    {{ value }} + to_hours(cast({{ hours }} as bigint))
+{%- endmacro %}
+
+{#- A field of a list's first struct, null for an empty list. -#}
+{% macro first_item(list, field) -%}
+    {{ list }}[1].{{ field }}
+{%- endmacro %}
+
+{#- A host or source name as the seed of source categories spells it. -#}
+{% macro bare_hostname(value) -%}
+    regexp_replace(lower({{ value }}), '^(www|m|l|lm)[.]', '')
+{%- endmacro %}
+
+{#- Several columns as one value, so that they travel together. -#}
+{% macro row_of(columns) -%}
+    struct_pack({% for column in columns %}{{ column }} := {{ column }}{{ ', ' if not loop.last }}{% endfor %})
+{%- endmacro %}
+
+{% macro row_field(value, field) -%}
+    {{ value }}.{{ field }}
+{%- endmacro %}
+
+{#- The newest value that is not null, up to and including the current row. -#}
+{% macro latest_in_order(value, partition_by, order_by) -%}
+    last_value({{ value }} ignore nulls) over (
+        partition by {{ partition_by }} order by {{ order_by }} rows between unbounded preceding and current row
+    )
+{%- endmacro %}
+
+{#- Sums of money add up exactly, in whatever order the rows come: millionths, not floating point. -#}
+{% macro sum_money(value) -%}
+    cast(sum(cast({{ value }} as decimal(18, 6))) as double)
+{%- endmacro %}
+
+{% macro msec_to_seconds(value) -%}
+    cast({{ value }} as double) / 1000
+{%- endmacro %}
+
+{#- Mean of seconds over rows, exact whatever the order of the rows (whole microseconds are summed). -#}
+{% macro mean_seconds(value) -%}
+    cast(sum(cast(round({{ value }} * 1000000) as bigint)) as double) / nullif(count({{ value }}), 0) / 1000000
+{%- endmacro %}
+
+{#- Mean of money, exact whatever the order of the rows. -#}
+{% macro mean_money(value) -%}
+    cast(sum(cast({{ value }} as decimal(18, 6))) as double) / nullif(count({{ value }}), 0)
+{%- endmacro %}

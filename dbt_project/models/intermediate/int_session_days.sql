@@ -1,0 +1,18 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_dates',
+    incremental_predicates=[is_touched_session_event_date()],
+    on_schema_change='fail',
+    pre_hook="{{ remember_previous('ops.previously_touched_sessions', this, 'event_date date, session_id varchar', is_touched_session_event_date()) }}",
+) }}
+
+-- depends_on: {{ ref('int_touched_event_dates') }}
+select distinct
+    event_date,
+    session_key as session_id
+from {{ ref('int_events') }}
+where
+    session_key is not null
+    {% if is_incremental() %}
+        and {{ is_touched_session_event_date() }}
+    {% endif %}

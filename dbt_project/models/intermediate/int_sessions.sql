@@ -1,0 +1,58 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_dates',
+    incremental_predicates=[is_touched_session_date()],
+    on_schema_change='fail',
+) }}
+
+-- depends_on: {{ ref('int_touched_session_dates') }}
+with events as (
+    select
+        *,
+        -- session_start and first_visit may be missing, repeated or last: what a session starts with is read from the
+        -- other events, and from those two only where there is nothing else (rule 4)
+        case when interaction_number is null then 1000000000 else 0 end + event_number as entry_order
+    from {{ ref('fct_events') }}
+    {% if is_incremental() %}
+        where {{ is_touched_session_date() }}
+    {% endif %}
+)
+
+select
+    session_id,
+    session_date,
+    min(user_pseudo_id) as user_pseudo_id,
+    max(user_id) as user_id,
+    min(stream_id) as stream_id,
+    min(ga_session_id) as ga_session_id,
+    min(ga_session_number) as ga_session_number,
+    min(event_at) as session_started_at,
+    max(event_at) as session_ended_at,
+    {{ msec_to_seconds('coalesce(sum(engagement_msec), 0)') }} as engagement_seconds,
+    max(session_engaged) as session_engaged,
+    count(*) as event_count,
+    {{ count_where("event_name in ('page_view', 'screen_view')") }} as page_views,
+    {{ count_where("event_name = 'view_item'") }} as product_views,
+    {{ count_where("event_name = 'add_to_cart'") }} as add_to_carts,
+    {{ count_where("event_name = 'begin_checkout'") }} as begin_checkouts,
+    {{ count_where("event_name in ('purchase', 'in_app_purchase')") }} as key_events,
+    {{ count_where("event_name = 'first_visit'") }} as first_visits,
+    {{ count_where("event_name = 'view_search_results'") }} as searches,
+    coalesce(max(percent_scrolled), 0) as max_scroll_percent,
+    {{ earliest('page_path', 'entry_order') }} filter (where page_path is not null) as landing_page,
+    {{ earliest('page_path', '-event_number') }} filter (where page_path is not null) as exit_page,
+    {{ earliest('external_referrer', 'entry_order') }} filter (where page_path is not null) as entry_referrer,
+    {{ earliest('event_source', 'entry_order') }} filter (where has_event_source) as event_source,
+    {{ earliest('event_medium', 'entry_order') }} filter (where has_event_source) as event_medium,
+    {{ earliest('event_campaign', 'entry_order') }} filter (where has_event_source) as event_campaign,
+    coalesce(bool_or(has_event_source), false) as has_event_source,
+    {{ earliest('last_click_source', 'entry_order') }} filter (where has_last_click) as last_click_source,
+    {{ earliest('last_click_medium', 'entry_order') }} filter (where has_last_click) as last_click_medium,
+    {{ earliest('last_click_campaign', 'entry_order') }} filter (where has_last_click) as last_click_campaign,
+    coalesce(bool_or(has_last_click), false) as has_last_click,
+    {{ earliest('device_category', 'entry_order') }} filter (where device_category is not null) as device_category,
+    {{ earliest('operating_system', 'entry_order') }} filter (where operating_system is not null) as operating_system,
+    {{ earliest('browser', 'entry_order') }} filter (where browser is not null) as browser,
+    {{ earliest('country', 'entry_order') }} filter (where country is not null) as country
+from events
+group by session_id, session_date

@@ -1,0 +1,23 @@
+-- The sessions of the partitions to rewrite: whatever date its events lie on, a session is dated by its first.
+with candidates as (
+    select distinct session_id
+    from {{ ref('int_session_days') }}
+    where event_date in (select session_date from {{ ref('int_touched_session_dates') }})
+),
+
+spans as (
+    select
+        days.session_id,
+        min(days.event_date) as session_date,
+        max(days.event_date) as last_event_date
+    from {{ ref('int_session_days') }} as days
+    inner join candidates on days.session_id = candidates.session_id
+    group by days.session_id
+)
+
+select
+    session_id,
+    session_date,
+    last_event_date
+from spans
+where session_date in (select session_date from {{ ref('int_touched_session_dates') }})

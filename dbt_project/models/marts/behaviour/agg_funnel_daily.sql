@@ -1,0 +1,33 @@
+{% set steps = [
+    ('session', 'true'),
+    ('view_item', 'product_views > 0'),
+    ('add_to_cart', 'has_add_to_cart'),
+    ('begin_checkout', 'has_begin_checkout'),
+    ('purchase', 'has_purchase'),
+] %}
+
+with measured as (
+    {% for step, condition in steps %}
+        select
+            session_date as kpi_date,
+            device_category,
+            default_channel_group,
+            cast({{ loop.index }} as bigint) as step_number,
+            '{{ step }}' as step,
+            {{ count_where(condition) }} as sessions,
+            count(*) as all_sessions
+        from {{ ref('fct_sessions') }}
+        group by session_date, device_category, default_channel_group
+        {{ 'union all' if not loop.last }}
+    {% endfor %}
+)
+
+select
+    kpi_date,
+    device_category,
+    default_channel_group,
+    step_number,
+    step,
+    sessions,
+    {{ safe_divide('sessions', 'all_sessions') }} as share_of_sessions
+from measured

@@ -1,0 +1,50 @@
+with sessions as (
+    select
+        session_date,
+        {{ count_where('is_new_user') }} as new_users,
+        {{ session_kpis() }}
+    from {{ ref('fct_sessions') }}
+    group by session_date
+),
+
+purchases as (
+    select
+        purchase_date,
+        count(*) as purchases,
+        {{ sum_money('revenue_usd') }} as revenue_usd,
+        {{ sum_money('refund_usd') }} as refund_usd,
+        {{ sum_money('net_revenue_usd') }} as net_revenue_usd
+    from {{ ref('fct_purchases') }}
+    group by purchase_date
+)
+
+select
+    days.kpi_date,
+    days.is_provisional,
+    counts.staged_rows as events,
+    counts.cookieless_rows as cookieless_events,
+    coalesce(sessions.sessions, 0) as sessions,
+    coalesce(sessions.users, 0) as users,
+    coalesce(sessions.new_users, 0) as new_users,
+    coalesce(sessions.engaged_sessions, 0) as engaged_sessions,
+    coalesce(sessions.page_views, 0) as page_views,
+    coalesce(sessions.sessions_with_add_to_cart, 0) as sessions_with_add_to_cart,
+    coalesce(sessions.sessions_with_begin_checkout, 0) as sessions_with_begin_checkout,
+    coalesce(sessions.sessions_with_purchase, 0) as sessions_with_purchase,
+    sessions.engagement_rate,
+    sessions.bounce_rate,
+    sessions.conversion_rate,
+    sessions.cart_abandonment_rate,
+    sessions.checkout_abandonment_rate,
+    sessions.avg_session_duration_seconds,
+    sessions.mean_log_duration_engaged,
+    sessions.avg_engagement_seconds,
+    coalesce(purchases.purchases, 0) as purchases,
+    coalesce(purchases.revenue_usd, 0) as revenue_usd,
+    coalesce(purchases.refund_usd, 0) as refund_usd,
+    coalesce(purchases.net_revenue_usd, 0) as net_revenue_usd,
+    {{ safe_divide('purchases.revenue_usd', 'purchases.purchases') }} as avg_order_value_usd
+from {{ ref('int_days') }} as days
+inner join {{ ref('event_counts') }} as counts on days.kpi_date = counts.event_date
+left join sessions on days.kpi_date = sessions.session_date
+left join purchases on days.kpi_date = purchases.purchase_date

@@ -1,0 +1,177 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_dates',
+    incremental_predicates=[is_after_touched()],
+    on_schema_change='fail',
+) }}
+
+-- depends_on: {{ ref('int_touched_session_dates') }}
+with source_categories as (
+    select * from {{ ref('ga4_source_categories') }}
+),
+
+-- Numbers and sources of a session depend on the user's earlier sessions: all sessions of the users concerned.
+users as (
+    select distinct user_pseudo_id
+    from {{ ref('int_sessions') }}
+    {% if is_incremental() %}
+        where {{ is_after_touched() }}
+    {% endif %}
+),
+
+sessions as (
+    select
+        sessions.*,
+        {{ bare_hostname('sessions.entry_referrer') }} as referrer
+    from {{ ref('int_sessions') }} as sessions
+    inner join users on sessions.user_pseudo_id = users.user_pseudo_id
+),
+
+own_sources as (
+    select
+        sessions.*,
+        case
+            when sessions.has_last_click then 'last_click'
+            when sessions.has_event_source then 'event'
+            when sessions.referrer is not null then 'referrer'
+        end as source_origin,
+        referrers.category as referrer_category
+    from sessions
+    left join source_categories as referrers on sessions.referrer = referrers.source
+),
+
+tuples as (
+    select
+        *,
+        case source_origin
+            when 'last_click' then last_click_source
+            when 'event' then event_source
+            when 'referrer' then referrer
+        end as own_source,
+        case source_origin
+            when 'last_click' then last_click_medium
+            when 'event' then event_medium
+            when 'referrer' then case when referrer_category = 'search' then 'organic' else 'referral' end
+        end as own_medium,
+        case source_origin
+            when 'last_click' then last_click_campaign
+            when 'event' then event_campaign
+        end as own_campaign
+    from own_sources
+),
+
+numbered as (
+    select
+        *,
+        coalesce(own_source, own_medium, own_campaign) is null
+        or (
+            coalesce(own_source, '(direct)') = '(direct)'
+            and coalesce(own_medium, '(none)') in ('(none)', '(not set)')
+        ) as is_direct,
+        cast(row_number() over (
+            partition by user_pseudo_id order by session_started_at, session_id
+        ) as bigint) as session_number
+    from tuples
+),
+
+attributed as (
+    select
+        *,
+        {{ latest_in_order(
+            "case when not is_direct then " ~ row_of(['session_started_at', 'own_source', 'own_medium', 'own_campaign']) ~ " end",
+            'user_pseudo_id', 'session_started_at, session_id'
+        ) }} as last_non_direct
+    from numbered
+),
+
+resolved as (
+    select
+        *,
+        last_non_direct is not null
+        and session_started_at <= {{ add_days(
+            row_field('last_non_direct', 'session_started_at'), var('attribution_lookback_days')
+        ) }} as has_recent_non_direct
+    from attributed
+),
+
+with_source as (
+    select
+        *,
+        case when has_recent_non_direct then {{ row_field('last_non_direct', 'own_source') }} else '(direct)' end as source,
+        case when has_recent_non_direct then {{ row_field('last_non_direct', 'own_medium') }} else '(none)' end as medium,
+        case when has_recent_non_direct then {{ row_field('last_non_direct', 'own_campaign') }} end as campaign
+    from resolved
+    {% if is_incremental() %}
+        where {{ is_after_touched() }}
+    {% endif %}
+),
+
+purchases as (
+    select
+        session_id,
+        count(*) as purchases,
+        {{ sum_money('revenue_usd') }} as revenue_usd
+    from {{ ref('fct_purchases') }}
+    group by session_id
+),
+
+engaged as (
+    select
+        *,
+        -- as exported where it is; else GA4's definition: 10 engaged seconds, two pages or a key event (rule 5)
+        case
+            when session_engaged is not null then session_engaged >= 1
+            else engagement_seconds >= 10 or page_views >= 2 or key_events > 0
+        end as is_engaged
+    from with_source
+)
+
+select
+    engaged.session_id,
+    engaged.user_pseudo_id,
+    engaged.user_id,
+    engaged.stream_id,
+    engaged.ga_session_id,
+    engaged.session_number,
+    engaged.ga_session_number,
+    coalesce(engaged.ga_session_number, engaged.session_number) = 1 as is_new_user,
+    engaged.session_date,
+    engaged.session_started_at,
+    engaged.session_ended_at,
+    {{ seconds_between('engaged.session_started_at', 'engaged.session_ended_at') }} as session_duration_seconds,
+    engaged.engagement_seconds,
+    engaged.is_engaged,
+    not engaged.is_engaged as is_bounce,
+    engaged.event_count,
+    engaged.page_views,
+    engaged.product_views,
+    engaged.searches,
+    engaged.add_to_carts,
+    engaged.begin_checkouts,
+    coalesce(purchases.purchases, 0) as purchases,
+    coalesce(purchases.revenue_usd, 0) as revenue_usd,
+    engaged.add_to_carts > 0 as has_add_to_cart,
+    engaged.begin_checkouts > 0 as has_begin_checkout,
+    coalesce(purchases.purchases, 0) > 0 as has_purchase,
+    engaged.add_to_carts > 0 and coalesce(purchases.purchases, 0) = 0 as is_cart_abandoned,
+    engaged.landing_page,
+    engaged.exit_page,
+    engaged.source,
+    engaged.medium,
+    engaged.campaign,
+    {{ default_channel_group(
+        'lower(engaged.source)', 'engaged.medium', 'lower(engaged.campaign)',
+        'source_categories.category', 'coalesce(source_categories.is_paid_without_medium, false)'
+    ) }} as default_channel_group,
+    engaged.is_direct as is_direct_entry,
+    coalesce(engaged.device_category, '(not set)') as device_category,
+    coalesce(engaged.operating_system, '(not set)') as operating_system,
+    coalesce(engaged.browser, '(not set)') as browser,
+    coalesce(engaged.country, '(not set)') as country,
+    engaged.max_scroll_percent,
+    {{ hour_of(in_property_zone('engaged.session_started_at')) }} as hour_of_day,
+    {{ iso_weekday('engaged.session_date') }} as day_of_week
+from engaged
+left join purchases on engaged.session_id = purchases.session_id
+left join source_categories
+    on {{ bare_hostname('engaged.source') }} = source_categories.source

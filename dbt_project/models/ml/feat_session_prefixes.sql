@@ -1,0 +1,37 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_dates',
+    incremental_predicates=[is_after_touched()],
+    on_schema_change='fail',
+) }}
+
+-- depends_on: {{ ref('int_touched_session_dates') }}
+with purchases as (
+    select
+        session_id,
+        max(purchased_at) as last_purchased_at
+    from {{ ref('fct_purchases') }}
+    group by session_id
+)
+
+select
+    context.session_id,
+    context.user_pseudo_id,
+    context.session_date,
+    context.session_started_at,
+    'events_' || cast(prefixes.decision_events as varchar) as decision_point,
+    prefixes.is_at_risk,
+    -- without a purchase so far, a purchase of the session is one after the decision point, also in the same batch
+    case
+        when prefixes.is_at_risk then context.has_purchase
+        else coalesce(purchases.last_purchased_at > prefixes.decision_at, false)
+    end as label_purchased,
+    prefixes.decision_events,
+    {{ behaviour_columns('prefixes') }},
+    {{ context_columns('context') }}
+from {{ ref('int_session_context') }} as context
+inner join {{ ref('int_session_prefixes') }} as prefixes on context.session_id = prefixes.session_id
+left join purchases on context.session_id = purchases.session_id
+{% if is_incremental() %}
+    where {{ is_after_touched('context.session_date') }}
+{% endif %}

@@ -1,0 +1,30 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_dates',
+    incremental_predicates=[is_after_touched()],
+    on_schema_change='fail',
+) }}
+
+-- depends_on: {{ ref('int_touched_session_dates') }}
+-- A session of nothing but session_start and first_visit has no behaviour to learn from.
+select
+    context.session_id,
+    context.user_pseudo_id,
+    context.session_date,
+    context.session_started_at,
+    context.has_purchase as label_purchased,
+    behaviour.event_count,
+    {{ behaviour_columns('behaviour') }},
+    behaviour.add_to_carts,
+    behaviour.remove_from_carts,
+    behaviour.cart_views,
+    behaviour.cart_value_usd,
+    behaviour.begin_checkouts,
+    behaviour.add_shipping_infos,
+    behaviour.add_payment_infos,
+    {{ context_columns('context') }}
+from {{ ref('int_session_context') }} as context
+inner join {{ ref('int_session_behaviour') }} as behaviour on context.session_id = behaviour.session_id
+{% if is_incremental() %}
+    where {{ is_after_touched('context.session_date') }}
+{% endif %}

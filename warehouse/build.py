@@ -1,0 +1,107 @@
+"""Run dbt over the build file, one invocation per stage."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from warehouse.connect import open_build
+from warehouse.settings import Settings
+from warehouse.transaction import BuildPlan, begin, dbt_vars, record_built_partitions
+
+logger = logging.getLogger(__name__)
+
+Stage = Literal["marts", "scores"]
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """How one dbt node ended."""
+
+    name: str
+    status: str
+    seconds: float
+    message: str
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """How one dbt stage ended, and what the build touched."""
+
+    stage: Stage
+    plan: BuildPlan | None
+    nodes: list[NodeResult]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for XCom and logs."""
+        return asdict(self)
+
+
+class BuildFailedError(RuntimeError):
+    """A dbt model or test failed; the message names each."""
+
+
+def build_marts(settings: Settings, *, run_id: str, full_rebuild: bool = False) -> BuildReport:
+    """Begin a build and run every model but the scores in it. Safe to repeat: each call starts afresh."""
+    plan = begin(settings, run_id=run_id, full_rebuild=full_rebuild)
+    nodes = _run_dbt(settings, ["build", "--exclude-resource-type", "unit_test", "--exclude", "tag:scores"])
+    record_built_partitions(settings)
+    return BuildReport("marts", plan, nodes)
+
+
+def build_scores(settings: Settings) -> BuildReport:
+    """Run the models that read the predictions of the scoring task."""
+    return BuildReport(
+        "scores", None, _run_dbt(settings, ["build", "--exclude-resource-type", "unit_test", "--select", "tag:scores"])
+    )
+
+
+def dbt_environment(settings: Settings) -> dict[str, str]:
+    """Environment variables through which the dbt profile and sources learn paths and limits."""
+    environment = {
+        "FUNNELHOUSE_BUILD_PATH": str(settings.build_path),
+        "FUNNELHOUSE_BUILD_TEMP": str(settings.build_path.parent / "duckdb_temp"),
+        "FUNNELHOUSE_LAKE_DIR": str(settings.lake_dir),
+        "FUNNELHOUSE_PROPERTY_TIMEZONE": settings.property_timezone,
+        "DBT_TARGET_PATH": str(settings.build_path.parent / "dbt_target"),
+        "DBT_LOG_PATH": str(settings.home / "logs" / "dbt"),
+        "DBT_PROFILES_DIR": str(settings.dbt_project_dir),
+        "DBT_PROJECT_DIR": str(settings.dbt_project_dir),
+        "DO_NOT_TRACK": "1",
+    }
+    environment["FUNNELHOUSE_BUILD_THREADS"] = str(settings.duckdb_threads or os.cpu_count() or 1)
+    if settings.duckdb_memory_limit:
+        environment["FUNNELHOUSE_BUILD_MEMORY_LIMIT"] = settings.duckdb_memory_limit
+    return environment
+
+
+def _run_dbt(settings: Settings, arguments: list[str]) -> list[NodeResult]:
+    # dbt takes seconds to import: only the process that builds pays for it
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.cli.main import dbtRunner
+
+    with open_build(settings, read_only=True) as connection:
+        row = connection.execute("select strftime(as_of, '%Y-%m-%d %H:%M:%S') from ops.build_info").fetchone()
+    if row is None:
+        raise RuntimeError("ops.build_info is empty: begin a build first")
+    os.environ.update(dbt_environment(settings))
+    try:
+        outcome = dbtRunner().invoke([*arguments, "--vars", json.dumps({**dbt_vars(settings), "as_of": row[0]})])
+    finally:
+        # dbt keeps the file locked after it returns, and nobody else could open the build
+        DuckDBConnectionManager.close_all_connections()
+    nodes = [
+        NodeResult(result.node.name, str(result.status), round(result.execution_time, 3), result.message or "")
+        for result in getattr(outcome.result, "results", None) or []
+    ]
+    for node in nodes:
+        logger.info("%-60s %-8s %8.2f s  %s", node.name, node.status, node.seconds, node.message)
+    if not outcome.success:
+        if outcome.exception is not None:
+            raise BuildFailedError(f"dbt could not run: {outcome.exception}") from outcome.exception
+        failed = [f"{node.name}: {node.message}" for node in nodes if node.status in {"error", "fail"}]
+        raise BuildFailedError("dbt failed at\n" + "\n".join(failed))
+    return nodes

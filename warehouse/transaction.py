@@ -1,0 +1,306 @@
+"""Write, audit, publish: a run builds in a private copy and replaces the published file with one rename."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from warehouse.connect import open_build, open_published
+from warehouse.lake import Manifest, read_manifests
+from warehouse.settings import Settings
+
+SCHEMAS = ("staging", "intermediate", "marts", "ml", "ops")
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """What the next build has to do, and why. No reason means that there is nothing to do."""
+
+    reasons: list[str]
+    touched_dates: list[str]  # YYYY-MM-DD: content is new, changed or gone since the published build
+    is_full_rebuild: bool
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether a build would change anything."""
+        return bool(self.reasons)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for XCom and logs."""
+        return asdict(self)
+
+
+def plan_build(settings: Settings, *, now: dt.datetime | None = None) -> BuildPlan:
+    """Compare the lake, the SQL, the settings and the champions with what the published warehouse was built from."""
+    manifests = read_manifests(settings)
+    all_dates = [day.isoformat() for day in manifests]
+    if not settings.published_path.exists():
+        return BuildPlan(["nothing is published yet"] if manifests else [], all_dates, True)
+    with open_published(settings) as connection:
+        built = dict(
+            connection.sql("select cast(event_date as varchar), content_hash from ops.built_partitions").fetchall()
+        )
+        fingerprint, champions = _one(connection, "select project_fingerprint, champions from ops.build_info")
+        provisional = [
+            dt.date.fromisoformat(row[0])
+            for row in connection.sql(
+                "select cast(kpi_date as varchar) from marts.agg_kpis_daily where is_provisional"
+            ).fetchall()
+        ]
+    if fingerprint != project_fingerprint(settings):
+        return BuildPlan(["the SQL or a setting that it depends on has changed"], all_dates, True)
+    current = {day.isoformat(): manifest.content_hash for day, manifest in manifests.items()}
+    touched = sorted(day for day in built.keys() | current.keys() if built.get(day) != current.get(day))
+    reasons = [f"{len(touched)} days are new, rewritten or gone"] if touched else []
+    now = now or dt.datetime.now(dt.UTC)
+    matured = [
+        day for day in provisional if day in manifests and _is_complete(manifests[day], day, now=now, settings=settings)
+    ]
+    if matured:
+        reasons.append(f"{len(matured)} provisional days have become complete")
+    if champions != json.dumps(champion_versions(settings), sort_keys=True):
+        reasons.append("the champion models have changed")
+    return BuildPlan(reasons, touched, False)
+
+
+def begin(settings: Settings, *, run_id: str, now: dt.datetime | None = None, full_rebuild: bool = False) -> BuildPlan:
+    """Start a build: copy the published file and note in `ops` what the build has to touch.
+
+    Whatever an earlier, failed or killed run left in the build file is thrown away.
+    """
+    now = now or dt.datetime.now(dt.UTC)
+    plan = plan_build(settings, now=now)
+    manifests = read_manifests(settings)
+    if full_rebuild:
+        plan = BuildPlan(["a full rebuild was asked for"], [day.isoformat() for day in manifests], True)
+    build = settings.build_path
+    build.parent.mkdir(parents=True, exist_ok=True)
+    _remove_database(build)
+    if plan.is_full_rebuild:
+        # storage 1.4 so that analysts can open the published file with older DuckDB tools, too
+        duckdb.connect(str(build), config={"storage_compatibility_version": "v1.4.0"}).close()
+    else:
+        temporary = build.with_suffix(".copy")
+        shutil.copyfile(settings.published_path, temporary)
+        temporary.replace(build)
+    with open_build(settings) as connection, _transaction(connection):
+        for schema in SCHEMAS:
+            connection.execute(f"create schema if not exists {schema}")
+        _write_build_info(connection, settings, run_id=run_id, now=now, plan=plan)
+        _write_ledger(connection, manifests.values())
+        _write_touched_dates(connection, plan.touched_dates)
+        _copy_state(connection, settings)
+    return plan
+
+
+def record_built_partitions(settings: Settings) -> None:
+    """Note, in the build, the content of each day that it was built from, and the first session date it touched."""
+    with open_build(settings) as connection, _transaction(connection):
+        connection.execute(
+            "create or replace table ops.built_partitions as select event_date, content_hash from ops.ingest_ledger"
+        )
+        connection.execute(
+            """
+            update ops.build_info
+            set touched_from = (
+                select min(session_date) from intermediate.int_touched_session_dates
+                where (select count(*) from ops.touched_dates) > 0
+            )
+            """
+        )
+
+
+def record_champions(settings: Settings, versions: dict[str, str]) -> None:
+    """Note, in the build, the versions of the champions that it was scored with."""
+    with open_build(settings) as connection:
+        connection.execute("update ops.build_info set champions = ?", [json.dumps(versions, sort_keys=True)])
+
+
+def publish(settings: Settings, *, run_id: str) -> bool:
+    """Replace the published file by the build; True if this call did it, False if this run had published before.
+
+    Raises RuntimeError when there is no build of this run.
+    """
+    if not settings.build_path.exists():
+        if settings.published_path.exists() and _run_id_of_published(settings) == run_id:
+            return False
+        raise RuntimeError(f"nothing to publish: {settings.build_path} does not exist; run the build again")
+    with open_build(settings) as connection:
+        (build_run_id,) = _one(connection, "select run_id from ops.build_info")
+        if build_run_id != run_id:
+            raise RuntimeError(
+                f"the build file belongs to run {build_run_id!r}, not to {run_id!r}; run the build again"
+            )
+        connection.execute("update ops.build_info set published_at = ?", [_utc_naive(dt.datetime.now(dt.UTC))])
+        connection.execute("checkpoint")
+    with settings.build_path.open("rb+") as file:
+        os.fsync(file.fileno())
+    settings.build_path.replace(settings.published_path)
+    directory = os.open(settings.published_path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+    return True
+
+
+def champion_versions(settings: Settings) -> dict[str, str]:
+    """Name and version of each champion on disk."""
+    return {
+        path.parent.name: str(json.loads(path.read_text(encoding="utf-8"))["version"])
+        for path in sorted(settings.models_dir.glob("*/champion.json"))
+    }
+
+
+def project_fingerprint(settings: Settings) -> str:
+    """A hash of all SQL and of the settings that the marts depend on: a change means a full rebuild."""
+    digest = hashlib.sha256()
+    project = settings.dbt_project_dir
+    folders = [project / name for name in ("models", "macros", "seeds")]
+    files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in {".sql", ".csv"}]
+    for path in [project / "dbt_project.yml", *files]:
+        digest.update(path.relative_to(project).as_posix().encode())
+        digest.update(path.read_bytes())
+    digest.update(json.dumps(dbt_vars(settings), sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def dbt_vars(settings: Settings) -> dict[str, Any]:
+    """The dbt vars that settings decide."""
+    return {
+        "property_timezone": settings.property_timezone,
+        "attribution_lookback_days": settings.attribution_lookback_days,
+        "complete_after_hours": settings.complete_after_hours,
+        "excluded_hostnames": [name.strip() for name in settings.excluded_hostnames.split(",") if name.strip()],
+    }
+
+
+def _is_complete(manifest: Manifest, day: dt.date, *, now: dt.datetime, settings: Settings) -> bool:
+    midnight = dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), tzinfo=settings.zone)
+    return manifest.kind == "daily" and now >= midnight + dt.timedelta(hours=settings.complete_after_hours)
+
+
+def _run_id_of_published(settings: Settings) -> str:
+    with open_published(settings) as connection:
+        (run_id,) = _one(connection, "select run_id from ops.build_info")
+    return str(run_id)
+
+
+def _remove_database(path: Path) -> None:
+    for leftover in (path, path.with_name(path.name + ".wal"), path.with_suffix(".copy")):
+        leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    connection.execute("begin")
+    try:
+        yield
+    except BaseException:
+        connection.execute("rollback")
+        raise
+    connection.execute("commit")
+
+
+def _one(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
+    row = connection.execute(sql).fetchone()
+    if row is None:
+        raise RuntimeError(f"no row: {sql}")
+    return row
+
+
+def _utc_naive(moment: dt.datetime) -> dt.datetime:
+    return moment.astimezone(dt.UTC).replace(tzinfo=None)
+
+
+def _write_build_info(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, *, run_id: str, now: dt.datetime, plan: BuildPlan
+) -> None:
+    connection.execute(
+        """
+        create or replace table ops.build_info (
+            run_id varchar, as_of timestamp, touched_from date, is_full_rebuild boolean, reasons varchar[],
+            project_fingerprint varchar, champions varchar, published_at timestamp
+        )
+        """
+    )
+    values = [
+        run_id,
+        _utc_naive(now),
+        plan.is_full_rebuild,
+        plan.reasons,
+        project_fingerprint(settings),
+        json.dumps({}),
+    ]
+    connection.execute("insert into ops.build_info values (?, ?, null, ?, ?, ?, ?, null)", values)
+
+
+def _write_ledger(connection: duckdb.DuckDBPyConnection, manifests: Any) -> None:
+    connection.execute(
+        """
+        create or replace table ops.ingest_ledger (
+            event_date date, table_name varchar, kind varchar, source_uri varchar, content_hash varchar,
+            row_count bigint, loaded_at timestamp, unknown_columns varchar, missing_columns varchar,
+            retyped_columns varchar
+        )
+        """
+    )
+    rows = [
+        (
+            manifest.event_date,
+            manifest.table_name,
+            manifest.kind,
+            manifest.source_uri,
+            manifest.content_hash,
+            manifest.row_count,
+            _utc_naive(dt.datetime.fromisoformat(manifest.loaded_at)),
+            json.dumps(manifest.unknown_columns),
+            json.dumps(manifest.missing_columns),
+            json.dumps(manifest.retyped_columns),
+        )
+        for manifest in manifests
+    ]
+    if rows:
+        connection.executemany("insert into ops.ingest_ledger values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+def _write_touched_dates(connection: duckdb.DuckDBPyConnection, touched_dates: list[str]) -> None:
+    connection.execute("create or replace table ops.touched_dates (event_date date)")
+    if touched_dates:
+        connection.executemany("insert into ops.touched_dates values (?)", [(day,) for day in touched_dates])
+
+
+def _copy_state(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Copy every table of the SQLite state file into `ops`, as text, integer or double columns."""
+    if not settings.state_path.exists():
+        return
+    duckdb_types = {"INTEGER": "bigint", "REAL": "double"}
+    with closing(sqlite3.connect(f"file:{settings.state_path}?mode=ro", uri=True, timeout=60)) as state:
+        names = [
+            row[0]
+            for row in state.execute(
+                "select name from sqlite_master where type = 'table' and name not like 'sqlite_%' order by name"
+            )
+        ]
+        for name in names:
+            columns = [
+                (row[1], duckdb_types.get(row[2].upper(), "varchar"))
+                for row in state.execute(f'pragma table_info("{name}")')
+            ]
+            definition = ", ".join(f'"{column}" {kind}' for column, kind in columns)
+            connection.execute(f'create or replace table ops."{name}" ({definition})')
+            rows = state.execute(f'select * from "{name}"').fetchall()
+            if rows:
+                places = ", ".join("?" for _ in columns)
+                connection.executemany(f'insert into ops."{name}" values ({places})', rows)
