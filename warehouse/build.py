@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from warehouse.connect import open_build
@@ -59,6 +60,30 @@ def build_scores(settings: Settings) -> BuildReport:
     )
 
 
+def write_docs(settings: Settings) -> Path:
+    """Write dbt's documentation of the published tables as one offline HTML file; returns its path."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.cli.main import dbtRunner
+
+    target = settings.docs_dir / "dbt"
+    # read-only: the published file keeps its readers
+    os.environ.update(
+        dbt_environment(settings)
+        | {
+            "FUNNELHOUSE_BUILD_PATH": str(settings.published_path),
+            "FUNNELHOUSE_BUILD_ACCESS": "read_only",
+            "DBT_TARGET_PATH": str(target),
+        }
+    )
+    try:
+        outcome = dbtRunner().invoke(["docs", "generate", "--static"])
+    finally:
+        DuckDBConnectionManager.close_all_connections()
+    if not outcome.success:
+        raise BuildFailedError(f"dbt could not write its documentation: {outcome.exception}")
+    return target / "static_index.html"
+
+
 def dbt_environment(settings: Settings) -> dict[str, str]:
     """Environment variables through which the dbt profile and sources learn paths and limits."""
     environment = {
@@ -84,12 +109,10 @@ def _run_dbt(settings: Settings, arguments: list[str]) -> list[NodeResult]:
     from dbt.cli.main import dbtRunner
 
     with open_build(settings, read_only=True) as connection:
-        row = connection.execute("select strftime(as_of, '%Y-%m-%d %H:%M:%S') from ops.build_info").fetchone()
-    if row is None:
-        raise RuntimeError("ops.build_info is empty: begin a build first")
+        ((as_of,),) = connection.execute("select strftime(as_of, '%Y-%m-%d %H:%M:%S') from ops.build_info").fetchall()
     os.environ.update(dbt_environment(settings))
     try:
-        outcome = dbtRunner().invoke([*arguments, "--vars", json.dumps({**dbt_vars(settings), "as_of": row[0]})])
+        outcome = dbtRunner().invoke([*arguments, "--vars", json.dumps({**dbt_vars(settings), "as_of": as_of})])
     finally:
         # dbt keeps the file locked after it returns, and nobody else could open the build
         DuckDBConnectionManager.close_all_connections()

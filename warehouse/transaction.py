@@ -142,6 +142,8 @@ def publish(settings: Settings, *, run_id: str) -> bool:
             raise RuntimeError(
                 f"the build file belongs to run {build_run_id!r}, not to {run_id!r}; run the build again"
             )
+        # once more: this run's own validation results are published with it
+        _copy_state(connection, settings)
         connection.execute("update ops.build_info set published_at = ?", [_utc_naive(dt.datetime.now(dt.UTC))])
         connection.execute("checkpoint")
     with settings.build_path.open("rb+") as file:
@@ -214,10 +216,10 @@ def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 
 def _one(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
-    row = connection.execute(sql).fetchone()
-    if row is None:
-        raise RuntimeError(f"no row: {sql}")
-    return row
+    rows = connection.execute(sql).fetchall()
+    if len(rows) != 1:
+        raise RuntimeError(f"expected one row, got {len(rows)}: {sql}")
+    return tuple(rows[0])
 
 
 def _utc_naive(moment: dt.datetime) -> dt.datetime:

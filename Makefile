@@ -1,0 +1,69 @@
+# Everything runs from `.venv`, which the first target that needs it makes from the locked requirements.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8080
+.DEFAULT_GOAL := help
+
+help:  ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
+
+$(VENV)/.installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; found $$($(PYTHON) --version). Set PYTHON=…"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==0.13.9"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt -r requirements-dev.txt
+	@touch $@
+
+install: $(VENV)/.installed  ## Make .venv with the locked requirements
+
+run: $(VENV)/.installed  ## Run the main job to its end and print what came out
+	@$(BIN)/python -m runner run
+
+summary: $(VENV)/.installed  ## Print what is published
+	@$(BIN)/python -m runner summary
+
+sql: $(VENV)/.installed  ## Query the published warehouse: make sql Q="from marts.agg_kpis_daily"
+	@$(BIN)/python -m runner sql "$(Q)"
+
+models: $(VENV)/.installed  ## List the trained models
+	@$(BIN)/python -m ml models
+
+alerts: $(VENV)/.installed  ## List the incidents
+	@$(BIN)/python -m alerts list
+
+docs: $(VENV)/.installed  ## Write the documentation of every table as one HTML file
+	@$(BIN)/python -m runner docs
+
+up: $(VENV)/.installed  ## Start Airflow with its page on 127.0.0.1:$(PORT) and keep it running
+	@$(BIN)/python -m runner up --port $(PORT)
+
+down: $(VENV)/.installed  ## Stop what `make up` started
+	@$(BIN)/python -m runner down
+
+test: $(VENV)/.installed-dev  ## Run all tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: $(VENV)/.installed-dev  ## Check style, types, imports, SQL and YAML
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/sqlfluff lint dbt_project/models
+	$(BIN)/yamllint -s .
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+lock:  ## Resolve requirements.in and requirements-dev.in anew
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --custom-compile-command "make lock" -o requirements.txt requirements.in
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --custom-compile-command "make lock" -o requirements-dev.txt requirements-dev.in
+
+clean:  ## Remove .venv and caches (not the data)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dbt_project/target
+
+.PHONY: help install run summary sql models alerts docs up down test lint lock clean

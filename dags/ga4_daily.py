@@ -1,0 +1,158 @@
+"""The daily run: new days of the GA4 export become a published, validated, scored warehouse, and alerts."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from airflow.exceptions import AirflowFailException
+from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, dag, get_current_context, task
+
+from dags.common import DEFAULT_ARGS, MODELS, START_DATE, WAREHOUSE, WAREHOUSE_POOL
+from warehouse.settings import load_settings
+
+_settings = load_settings()
+_on_new_models = [Asset(MODELS)]
+_schedule: Any = (
+    AssetOrTimeSchedule(
+        timetable=CronTriggerTimetable(_settings.daily_schedule, timezone=_settings.property_timezone),
+        assets=_on_new_models,
+    )
+    if _settings.daily_schedule
+    else _on_new_models
+)
+
+
+@dag(
+    schedule=_schedule,
+    start_date=START_DATE,
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    dagrun_timeout=dt.timedelta(hours=12),
+    tags=["ga4"],
+    doc_md="""
+### From new GA4 days to a published warehouse and alerts
+
+1. **load_changed_days** compares the export with the lake and loads the days that are new or rewritten.
+2. **plan_build** compares the lake, the SQL and the models with the published warehouse; if nothing has changed, the
+   build is skipped.
+3. **validate_landing**, **build_marts**, **validate_marts**, **score_sessions**, **build_scores**, **validate_scores**
+   work on a private copy. A failure anywhere leaves the published warehouse as it was.
+4. **publish** puts the copy in the published one's place with one rename.
+5. **check_alerts** checks the KPIs of complete days and sends what is new (also when there was nothing to build:
+   messages that could not be delivered before are still due).
+
+Safe to clear and to run again at any point. Runs on its schedule and whenever `model_retraining` has promoted a model.
+""",
+)
+def ga4_daily() -> None:
+    """Wire the daily run."""
+
+    @task(execution_timeout=dt.timedelta(hours=6))
+    def load_changed_days() -> dict[str, Any]:
+        """Load new and rewritten days of the export into the lake."""
+        from ingest.job import load_changed_days as load
+        from warehouse.settings import load_settings
+
+        return load(load_settings()).to_dict()
+
+    @task.short_circuit(ignore_downstream_trigger_rules=False)
+    def plan_build() -> bool:
+        """Go on only if the published warehouse would change."""
+        from warehouse.settings import load_settings
+        from warehouse.transaction import plan_build as plan
+
+        build_plan = plan(load_settings())
+        print("\n".join(build_plan.reasons) or "nothing has changed: what is published stays")
+        return build_plan.is_needed
+
+    @task(pool=WAREHOUSE_POOL)
+    def validate_landing() -> dict[str, Any]:
+        """Let Great Expectations judge the new days before anything is built from them."""
+        return _validate("landing")
+
+    @task(pool=WAREHOUSE_POOL, execution_timeout=dt.timedelta(hours=6))
+    def build_marts() -> dict[str, Any]:
+        """Copy the published warehouse and run dbt on the copy: staging, sessions, marts, features."""
+        from warehouse.build import build_marts as build
+        from warehouse.settings import load_settings
+
+        return build(load_settings(), run_id=_run_id()).to_dict()
+
+    @task(pool=WAREHOUSE_POOL)
+    def validate_marts() -> dict[str, Any]:
+        """Let Great Expectations judge the marts."""
+        return _validate("marts")
+
+    @task(pool=WAREHOUSE_POOL)
+    def score_sessions() -> dict[str, Any]:
+        """Score new and changed sessions with the champion models."""
+        from ml.jobs.score import score_sessions as score
+        from warehouse.settings import load_settings
+        from warehouse.transaction import record_champions
+
+        settings = load_settings()
+        report = score(settings)
+        record_champions(settings, {name: version for name, version in report.champions.items() if version})
+        return report.to_dict()
+
+    @task(pool=WAREHOUSE_POOL)
+    def build_scores() -> dict[str, Any]:
+        """Run dbt on what depends on the scores."""
+        from warehouse.build import build_scores as build
+        from warehouse.settings import load_settings
+
+        return build(load_settings()).to_dict()
+
+    @task(pool=WAREHOUSE_POOL)
+    def validate_scores() -> dict[str, Any]:
+        """Let Great Expectations judge the scores."""
+        return _validate("scores")
+
+    @task(pool=WAREHOUSE_POOL, outlets=[Asset(WAREHOUSE)])
+    def publish() -> bool:
+        """Put the audited build in the published warehouse's place."""
+        from warehouse.settings import load_settings
+        from warehouse.transaction import publish as replace_published
+
+        return replace_published(load_settings(), run_id=_run_id())
+
+    @task(trigger_rule="none_failed")
+    def check_alerts() -> dict[str, Any]:
+        """Check the published KPIs and send what is new."""
+        from alerts.job import check_and_send
+        from dags.common import load_settings_with_connections
+
+        return check_and_send(load_settings_with_connections(), run_id=_run_id()).to_dict()
+
+    (
+        load_changed_days()
+        >> plan_build()
+        >> validate_landing()
+        >> build_marts()
+        >> validate_marts()
+        >> score_sessions()
+        >> build_scores()
+        >> validate_scores()
+        >> publish()
+        >> check_alerts()
+    )
+
+
+def _run_id() -> str:
+    return str(get_current_context()["run_id"])
+
+
+def _validate(suite: Any) -> dict[str, Any]:
+    from expectations.job import ValidationFailedError, validate
+    from warehouse.settings import load_settings
+
+    try:
+        return validate(load_settings(), suite, run_id=_run_id()).to_dict()
+    except ValidationFailedError as error:
+        # the same data would fail again: no retry
+        raise AirflowFailException(str(error)) from error
+
+
+ga4_daily()

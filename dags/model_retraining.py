@@ -1,0 +1,84 @@
+"""Retrain the propensity models and the segments on the published features."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, dag, get_current_context, task
+
+from dags.common import DEFAULT_ARGS, MODELS, START_DATE, WAREHOUSE
+from warehouse.settings import load_settings
+
+_settings = load_settings()
+_on_publication = [Asset(WAREHOUSE)]
+_schedule: Any = (
+    AssetOrTimeSchedule(
+        timetable=CronTriggerTimetable(_settings.retraining_schedule, timezone=_settings.property_timezone),
+        assets=_on_publication,
+    )
+    if _settings.retraining_schedule
+    else _on_publication
+)
+
+
+@dag(
+    schedule=_schedule,
+    start_date=START_DATE,
+    catchup=False,
+    max_active_runs=1,
+    default_args={**DEFAULT_ARGS, "owner": "data-science"},
+    dagrun_timeout=dt.timedelta(hours=12),
+    tags=["ml"],
+    doc_md="""
+### Retrain the models
+
+Weekly, by hand, or after a publication while a model has no champion yet. Reads the published warehouse, writes only
+the models folder. A promoted model triggers `ga4_daily`, which scores all sessions with it.
+""",
+)
+def model_retraining() -> None:
+    """Wire the retraining."""
+
+    @task.short_circuit
+    def decide() -> bool:
+        """Go on unless a publication triggered this run and every model has a champion."""
+        from ml.jobs.train import MODEL_NAMES
+        from warehouse.settings import load_settings
+        from warehouse.transaction import champion_versions
+
+        missing = [name for name in MODEL_NAMES if name not in champion_versions(load_settings())]
+        was_published = str(get_current_context()["dag_run"].run_type) == "asset_triggered"
+        print(f"without a champion: {missing or 'none'}; triggered by a publication: {was_published}")
+        return bool(missing) or not was_published
+
+    @task(execution_timeout=dt.timedelta(hours=6))
+    def train_models() -> dict[str, Any]:
+        """Train, judge on held-out days, and promote. After a publication, only models without a champion."""
+        from ml.jobs.train import MODEL_NAMES
+        from ml.jobs.train import train_models as train
+        from warehouse.settings import load_settings
+        from warehouse.transaction import champion_versions
+
+        settings = load_settings()
+        champions = champion_versions(settings)
+        names = list(MODEL_NAMES)
+        if str(get_current_context()["dag_run"].run_type) == "asset_triggered":
+            names = [name for name in names if name not in champions]
+        return train(settings, names=names).to_dict()
+
+    @task.short_circuit
+    def has_new_champion(report: dict[str, Any]) -> bool:
+        """Go on if a model was promoted."""
+        return any(model["promoted"] for model in report["models"])
+
+    @task(outlets=[Asset(MODELS)])
+    def announce_models() -> None:
+        """Tell the daily run that there is a new champion to score with."""
+
+    trained = train_models()
+    decide() >> trained
+    has_new_champion(trained) >> announce_models()
+
+
+model_retraining()

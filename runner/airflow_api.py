@@ -1,0 +1,145 @@
+"""The few calls of Airflow's REST API that a run needs."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+PAGE = 200
+
+
+class AirflowApi:
+    """A client of one API server. Every call has a timeout; an answer other than 2xx raises `requests.HTTPError`."""
+
+    def __init__(self, url: str, *, username: str, password: str) -> None:
+        self._url = url
+        self._credentials = {"username": username, "password": password}
+        self._session = requests.Session()
+
+    def is_healthy(self) -> bool:
+        """Whether the API server, the scheduler and the DAG processor are up."""
+        try:
+            answer = self._session.get(f"{self._url}/api/v2/monitor/health", timeout=5)
+        except requests.RequestException:
+            return False
+        if answer.status_code != 200:
+            return False
+        health = answer.json()
+        return all(health[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "dag_processor"))
+
+    def sign_in(self) -> None:
+        """Fetch a token for the following calls."""
+        answer = self._session.post(f"{self._url}/auth/token", json=self._credentials, timeout=30)
+        answer.raise_for_status()
+        self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    def list_dags(self) -> dict[str, dict[str, Any]]:
+        """The DAGs that Airflow knows, by id."""
+        return {dag["dag_id"]: dag for dag in self._call("get", "/dags", params={"limit": PAGE})["dags"]}
+
+    def list_import_errors(self) -> list[str]:
+        """What went wrong where a DAG file could not be imported."""
+        errors = self._call("get", "/importErrors")["import_errors"]
+        return [f"{error['filename']}: {error['stack_trace']}" for error in errors]
+
+    def ensure_pool(self, name: str, slots: int) -> None:
+        """Create the pool, or set its size; a task of a pool that does not exist waits for ever."""
+        body = {"name": name, "slots": slots, "description": "Tasks that write the warehouse, one at a time."}
+        answer = self._session.post(f"{self._url}/api/v2/pools", json=body, timeout=30)
+        if answer.status_code == 409:
+            self._call("patch", f"/pools/{quote(name)}", json={"pool": name, "slots": slots})
+        else:
+            answer.raise_for_status()
+
+    def unpause(self, dag_id: str) -> None:
+        """Let the scheduler run the DAG."""
+        self._call("patch", f"/dags/{quote(dag_id)}", json={"is_paused": False})
+
+    def pause(self, dag_id: str) -> None:
+        """Keep the scheduler from starting new runs of the DAG."""
+        self._call("patch", f"/dags/{quote(dag_id)}", json={"is_paused": True})
+
+    def trigger(self, dag_id: str) -> str:
+        """Start a run now; returns its id."""
+        return str(self._call("post", f"/dags/{quote(dag_id)}/dagRuns", json={"logical_date": None})["dag_run_id"])
+
+    def get_run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """One run."""
+        return self._call("get", _run_path(dag_id, run_id))
+
+    def list_unfinished_runs(self, dag_id: str) -> list[str]:
+        """Ids of the runs that are queued or running."""
+        runs = self._call(
+            "get", f"/dags/{quote(dag_id)}/dagRuns", params={"state": ["queued", "running"], "limit": PAGE}
+        )
+        return [run["dag_run_id"] for run in runs["dag_runs"]]
+
+    def fail_run(self, dag_id: str, run_id: str) -> None:
+        """Mark a run as failed: its processes are gone."""
+        self._call("patch", _run_path(dag_id, run_id), json={"state": "failed"})
+
+    def list_task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """The task instances of a run."""
+        path = f"{_run_path(dag_id, run_id)}/taskInstances"
+        return list(self._call("get", path, params={"limit": PAGE})["task_instances"])
+
+    def get_result(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        """What a task returned; None where it returned nothing."""
+        path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/xcomEntries/return_value"
+        answer = self._session.get(f"{self._url}/api/v2{path}", params={"deserialize": "false"}, timeout=30)
+        if answer.status_code == 404:
+            return None
+        answer.raise_for_status()
+        return answer.json()["value"]
+
+    def list_triggered_runs(self, dag_id: str, run_id: str) -> list[list[tuple[str, str]]] | None:
+        """The runs that each asset event of this run started, as (DAG id, run id)."""
+        answer = self._call(
+            "get", "/assets/events", params={"source_dag_id": dag_id, "source_run_id": run_id, "limit": PAGE}
+        )
+        return [
+            [(run["dag_id"], run["run_id"]) for run in event["created_dagruns"]] for event in answer["asset_events"]
+        ]
+
+    def read_log(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> list[str]:
+        """The log of one try of a task, line by line."""
+        path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/logs/{try_number}"
+        answer = self._call("get", path, params={"full_content": "true"})
+        content = answer.get("content", [])
+        if isinstance(content, str):
+            return content.splitlines()
+        lines: list[str] = []
+        for entry in content:
+            if isinstance(entry, str):
+                lines.extend(entry.splitlines())
+                continue
+            lines.extend(str(entry.get("event", "")).splitlines())
+            for detail in entry.get("error_detail") or []:
+                lines.append(f"{detail.get('exc_type')}: {detail.get('exc_value')}")
+        return lines
+
+    def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        for attempt in range(5):
+            try:
+                answer = self._session.request(method, f"{self._url}/api/v2{path}", timeout=60, **options)
+            except requests.ConnectionError:
+                if attempt == 4:
+                    raise
+                time.sleep(1)
+                continue
+            if answer.status_code == 401 and attempt == 0:
+                self.sign_in()
+                continue
+            if answer.status_code >= 500 and method == "get" and attempt < 4:
+                time.sleep(1)
+                continue
+            answer.raise_for_status()
+            return dict(answer.json())
+        raise RuntimeError(f"no answer from {path}")
+
+
+def _run_path(dag_id: str, run_id: str) -> str:
+    return f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}"

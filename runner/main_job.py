@@ -1,0 +1,219 @@
+"""The main job: run the DAGs through Airflow's scheduler to their end, and say what happened."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.airflow_api import AirflowApi
+from runner.airflow_parts import (
+    ADMIN,
+    AirflowParts,
+    AirflowStartError,
+    admin_password,
+    prepare,
+    stop_processes,
+)
+from warehouse.settings import Settings
+
+DAILY = "ga4_daily"
+RETRAINING = "model_retraining"
+POOL = "warehouse_build"
+LAST_LINES = 25
+KEPT_RUNNING = "kept_running.json"
+
+
+class RunFailedError(RuntimeError):
+    """A DAG run failed; the message names the task and shows its last log lines."""
+
+
+@dataclass
+class RunOutcome:
+    """What the runs of one main job returned: (DAG id, task id) → value, the newest run last."""
+
+    results: list[tuple[str, str, Any]] = field(default_factory=list)
+
+    def of(self, dag_id: str, task_id: str) -> list[Any]:
+        """The values of one task in each run, oldest first."""
+        return [value for dag, task, value in self.results if (dag, task) == (dag_id, task_id) and value is not None]
+
+
+@contextmanager
+def running_airflow(settings: Settings) -> Iterator[AirflowApi]:
+    """An Airflow with all DAGs parsed: the one that `make up` keeps running, else one that is stopped on leaving."""
+    api = find_running(settings)
+    if api is not None:
+        say("using the Airflow that is running already")
+        yield api
+        return
+    clear_leftovers(settings)
+    say("starting Airflow")
+    parts = prepare(settings)
+    try:
+        parts.start()
+        yield wait_until_ready(parts)
+    finally:
+        parts.stop()
+
+
+def start_and_keep(settings: Settings, *, port: int) -> str:
+    """Start Airflow with its schedules and leave it running; returns its URL. Does nothing if it runs already."""
+    marker = settings.airflow_home / KEPT_RUNNING
+    if find_running(settings) is not None:
+        return str(json.loads(marker.read_text(encoding="utf-8"))["url"])
+    clear_leftovers(settings)
+    say("starting Airflow")
+    parts = prepare(settings, port=port, schedules=True)
+    try:
+        parts.start()
+        api = wait_until_ready(parts)
+        for dag_id in (DAILY, RETRAINING):
+            api.unpause(dag_id)
+        marker.write_text(json.dumps({"url": parts.url}), encoding="utf-8")
+    except BaseException:
+        parts.stop()
+        raise
+    return parts.url
+
+
+def stop_kept(settings: Settings) -> int:
+    """Stop what `start_and_keep` left running; returns the number of processes stopped."""
+    (settings.airflow_home / KEPT_RUNNING).unlink(missing_ok=True)
+    return stop_processes(settings)
+
+
+def find_running(settings: Settings) -> AirflowApi | None:
+    """The Airflow of this home that was started to be kept, if it answers."""
+    marker = settings.airflow_home / KEPT_RUNNING
+    if not marker.exists():
+        return None
+    url = json.loads(marker.read_text(encoding="utf-8"))["url"]
+    api = AirflowApi(url, username=ADMIN, password=admin_password(settings))
+    if not api.is_healthy():
+        return None
+    api.sign_in()
+    return api
+
+
+def clear_leftovers(settings: Settings) -> None:
+    """Stop whatever a killed run has left running."""
+    left_behind = stop_kept(settings)
+    if left_behind:
+        say(f"stopped {left_behind} processes that an earlier run had left behind")
+
+
+def wait_until_ready(parts: AirflowParts, *, timeout_seconds: float = 240) -> AirflowApi:
+    """Wait for health and for freshly parsed DAGs; clear runs that ended with their processes."""
+    started_at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+    api = AirflowApi(parts.url, username=ADMIN, password=admin_password(parts.settings))
+    deadline = time.monotonic() + timeout_seconds
+    _wait(parts, deadline, "becoming healthy", api.is_healthy)
+    api.sign_in()
+    api.ensure_pool(POOL, 1)
+
+    def dags_are_parsed() -> bool:
+        errors = api.list_import_errors()
+        if errors:
+            raise AirflowStartError("a DAG file cannot be imported:\n" + "\n".join(errors))
+        dags = api.list_dags()
+        return all((dags.get(dag_id, {}).get("last_parsed_time") or "") >= started_at for dag_id in (DAILY, RETRAINING))
+
+    _wait(parts, deadline, "parsing the DAGs", dags_are_parsed)
+    for dag_id in (DAILY, RETRAINING):
+        api.pause(dag_id)
+        for run_id in api.list_unfinished_runs(dag_id):
+            say(f"{dag_id}: run {run_id} had ended with its processes; marked as failed, this run takes over")
+            api.fail_run(dag_id, run_id)
+    return api
+
+
+def run_to_the_end(settings: Settings, *, timeout_seconds: float = 6 * 3600) -> RunOutcome:
+    """Trigger the daily DAG, follow every run that it leads to, and stop Airflow again.
+
+    Raises RunFailedError if a task fails, TimeoutError after `timeout_seconds`.
+    """
+    with running_airflow(settings) as api:
+        for dag_id in (DAILY, RETRAINING):
+            api.unpause(dag_id)
+        return _follow(api, [(DAILY, api.trigger(DAILY))], time.monotonic() + timeout_seconds)
+
+
+def _follow(api: AirflowApi, waiting: list[tuple[str, str]], deadline: float) -> RunOutcome:
+    """Wait for the runs and for the runs that their asset events start, until there are none left."""
+    outcome = RunOutcome()
+    followed = set(waiting)
+    while waiting:
+        dag_id, run_id = waiting.pop(0)
+        say(f"{dag_id}: running")
+        _watch(api, dag_id, run_id, deadline)
+        for task in api.list_task_instances(dag_id, run_id):
+            if task["state"] == "success":
+                outcome.results.append((dag_id, task["task_id"], api.get_result(dag_id, run_id, task["task_id"])))
+        while True:
+            events = api.list_triggered_runs(dag_id, run_id) or []
+            if all(events):
+                break
+            _sleep_until(deadline, f"the scheduler to start what {dag_id} leads to")
+        for runs in events:
+            for run in runs:
+                if run not in followed:
+                    followed.add(run)
+                    waiting.append(run)
+    return outcome
+
+
+def _watch(api: AirflowApi, dag_id: str, run_id: str, deadline: float) -> None:
+    states: dict[str, str | None] = {}
+    while True:
+        run_state = api.get_run(dag_id, run_id)["state"]
+        tasks = sorted(api.list_task_instances(dag_id, run_id), key=lambda task: task["start_date"] or "9")
+        for task in tasks:
+            state = task["state"]
+            if states.get(task["task_id"]) != state and state in {"running", "success", "failed", "up_for_retry"}:
+                seconds = f" after {task['duration']:.1f} s" if task["duration"] and state != "running" else ""
+                say(f"{dag_id}: {task['task_id']} {state}{seconds}")
+            states[task["task_id"]] = state
+        if run_state == "success":
+            return
+        if run_state == "failed":
+            raise RunFailedError(_explain_failure(api, dag_id, run_id, tasks))
+        _sleep_until(deadline, f"{dag_id} run {run_id}")
+
+
+def _explain_failure(api: AirflowApi, dag_id: str, run_id: str, tasks: list[dict[str, Any]]) -> str:
+    failed = [task for task in tasks if task["state"] == "failed"]
+    if not failed:
+        return f"{dag_id} run {run_id} failed, though none of its tasks did: was it stopped by hand?"
+    parts = []
+    for task in failed:
+        lines = api.read_log(dag_id, run_id, task["task_id"], task["try_number"])
+        parts.append(
+            f"task {task['task_id']} of {dag_id} failed (try {task['try_number']}). Its last log lines:\n"
+            + "\n".join(f"  | {line}" for line in lines[-LAST_LINES:])
+        )
+    return "\n".join(parts)
+
+
+def _wait(parts: AirflowParts, deadline: float, what: str, is_done: Any) -> None:
+    while not is_done():
+        parts.check()
+        _sleep_until(deadline, f"Airflow {what}; its logs are in {parts.settings.home / 'logs'}")
+
+
+def _sleep_until(deadline: float, what: str) -> None:
+    if time.monotonic() > deadline:
+        raise TimeoutError(f"gave up waiting for {what}")
+    time.sleep(0.5)
+
+
+_started = time.monotonic()
+
+
+def say(text: str) -> None:
+    """Print one line of progress, with the seconds since the start."""
+    print(f"[{time.monotonic() - _started:6.1f} s] {text}", file=sys.stderr, flush=True)
