@@ -1,0 +1,316 @@
+"""One fetched file -> one lake file with every known column in its known type; nothing that was exported is lost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from ingest.cast import AS_EXPORTED, Field, compare_columns, list_doubts, write_cast
+from ingest.names import Form
+from warehouse.ga4_schema import EVENT_COLUMNS, REQUIRED_COLUMNS
+
+# NDJSON leaves nulls out, and a day of cookieless pings alone has no pseudo id at all.
+_MAY_BE_ABSENT_IN_NDJSON = {"user_pseudo_id"}
+_READ_NDJSON = "format = 'newline_delimited', compression = 'none', hive_partitioning = false"
+
+
+class UnreadableFileError(Exception):
+    """A file that cannot be loaded: why, where in it, and what to do."""
+
+    def __init__(self, reason: str, *, what_to_do: str, row: int | None = None, column: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.what_to_do, self.row, self.column = reason, what_to_do, row, column
+
+
+@dataclass(frozen=True)
+class UncastValues:
+    """Values of one (sub-)column that are not of its known type: null there, kept as exported beside it."""
+
+    column: str
+    expected_type: str
+    exported_type: str
+    rows: int
+    first_row: int
+    kept_in: str
+
+
+@dataclass(frozen=True)
+class LakeFile:
+    """What came out of one file."""
+
+    row_count: int
+    is_copied: bool = False  # byte for byte
+    unknown_columns: dict[str, str] = field(default_factory=dict)
+    missing_columns: list[str] = field(default_factory=list)
+    retyped_columns: dict[str, str] = field(default_factory=dict)
+    uncast: list[UncastValues] = field(default_factory=list)
+
+
+def write_lake_file(connection: duckdb.DuckDBPyConnection, source: Path, form: Form, target: Path) -> LakeFile:
+    """Turn the fetched file `source` into the lake file `target`; row order is kept.
+
+    A Parquet file that already has the lake's schema is read through once and moved as it is. Raises
+    UnreadableFileError for a file that is not what its name says or lacks a required column.
+    """
+    try:
+        write = _write_parquet if form == "parquet" else _write_ndjson
+        return write(connection, source, target)
+    except duckdb.Error as error:
+        if isinstance(error, duckdb.OutOfMemoryException) or "space left" in str(error):
+            raise  # this machine's trouble, not the file's
+        message = str(error).splitlines()[0].replace(str(source), source.name).replace(f'file "{source.name}"', "it")
+        raise UnreadableFileError(
+            f"cannot be read as {'Parquet' if form == 'parquet' else 'newline-delimited JSON'}: {message}",
+            what_to_do="export this table again; the next run picks the new file up by itself",
+        ) from error
+
+
+def _write_parquet(connection: duckdb.DuckDBPyConnection, source: Path, target: Path) -> LakeFile:
+    plain = f"read_parquet({_quote_path(source)}, hive_partitioning = false)"
+    exported = _describe(connection, plain)
+    known = _known_fields(connection)
+    _require_columns([name for name, _ in exported], REQUIRED_COLUMNS)
+    if [(name, str(dtype)) for name, dtype in exported[: len(known)]] == [(name, str(dtype)) for name, dtype in known]:
+        # Reading every page once finds a damaged file here, where it costs one day, and not in every later build.
+        columns = ", ".join(_quote(name) for name, _ in exported)
+        row_count = connection.execute(f"select count(*), bit_xor(hash({columns})) from {plain}").fetchall()[0][0]
+        source.rename(target)
+        unknown = {name: str(dtype) for name, dtype in exported[len(known) :]}
+        return LakeFile(row_count=row_count, is_copied=True, unknown_columns=unknown)
+    relation = f"read_parquet({_quote_path(source)}, hive_partitioning = false, binary_as_string = true"
+    exported = _describe(connection, relation + ")")
+    return _write_cast(connection, relation, exported, target)
+
+
+def _write_ndjson(connection: duckdb.DuckDBPyConnection, source: Path, target: Path) -> LakeFile:
+    # Every row counts for the types; otherwise the first odd value after the sample would fail the file.
+    sniff = (
+        f"read_json({_quote_path(source)}, {_READ_NDJSON}, records = 'true', sample_size = -1, maximum_depth = -1, "
+        "map_inference_threshold = -1, field_appearance_threshold = 0)"
+    )
+    try:
+        found = _describe(connection, sniff) if _has_content(source) else []
+        if not found:
+            return _write_empty(connection, target)
+        _require_columns([name for name, _ in found], set(REQUIRED_COLUMNS) - _MAY_BE_ABSENT_IN_NDJSON)
+        known = dict(_known_fields(connection))
+        columns = {name: _type_to_read(dtype, known.get(name.casefold())) for name, dtype in found}
+        pairs = ", ".join(f"{_quote_text(name)}: {_quote_text(dtype)}" for name, dtype in columns.items())
+        relation = f"read_json({_quote_path(source)}, {_READ_NDJSON}, columns = {{{pairs}}}"
+        _refuse_renamed_keys(connection, source, [name for name, _ in found])
+        return _write_cast(connection, relation, _describe(connection, relation + ")"), target, found_in_json=found)
+    except duckdb.Error as error:
+        row = None if isinstance(error, duckdb.OutOfMemoryException) else _find_malformed_row(source)
+        if row is None:
+            raise
+        raise UnreadableFileError(
+            f"row {row[0]} is not a JSON object: {row[1]}",
+            row=row[0],
+            what_to_do="export this table again, or repair the row; the next run picks the new file up by itself",
+        ) from error
+
+
+def _write_cast(
+    connection: duckdb.DuckDBPyConnection,
+    relation: str,
+    exported: list[Field],
+    target: Path,
+    *,
+    found_in_json: list[Field] | None = None,
+) -> LakeFile:
+    """Write every known column in its type, then the unknown ones.
+
+    `relation` is a table function call without its closing bracket, `found_in_json` what JSON's values look like.
+    """
+    known = _known_fields(connection)
+    by_name = {name.casefold(): (name, dtype) for name, dtype in exported}
+    uncast = _find_uncast(connection, relation, known, by_name)
+    doubtful = {values.column.split(".")[0] for values in uncast}
+    drift = compare_columns(known, exported, found_in_json=found_in_json)
+    selected, kept = [], []
+    for name, dtype in known:
+        if name not in drift.present:
+            selected.append(f"null::{dtype} as {_quote(name)}")
+            continue
+        own_name, own_type = by_name[name.casefold()]
+        cast = write_cast(_quote(own_name), own_type, dtype, column=name, is_doubtful=name in doubtful)
+        selected.append(f"{cast} as {_quote(name)}")
+        if name in doubtful or name in drift.with_unknown_sub_fields:
+            kept.append(f"{_quote(own_name)} as {_quote(name + AS_EXPORTED)}")
+    known_names = {name for name, _ in known}
+    unknown = [_quote(name) for name, _ in exported if name.casefold() not in known_names]
+    query = f"select {', '.join(selected + unknown + kept)} from {relation})"
+    row_count = connection.execute(f"copy ({query}) to {_quote_text(str(target))} (format parquet)").fetchall()[0][0]
+    return LakeFile(
+        row_count=row_count,
+        unknown_columns=drift.unknown,
+        missing_columns=drift.missing,
+        retyped_columns=drift.retyped,
+        uncast=uncast,
+    )
+
+
+def _find_uncast(
+    connection: duckdb.DuckDBPyConnection, relation: str, known: list[Field], by_name: dict[str, Field]
+) -> list[UncastValues]:
+    """Count, per (sub-)column, the rows whose value is lost or changed by the cast to the known type."""
+    doubts = [
+        (name, doubt)
+        for name, dtype in known
+        if name in by_name
+        for doubt in list_doubts(_quote(by_name[name][0]), by_name[name][1], dtype, path=name)
+    ]
+    if not doubts:
+        return []
+    counts = [
+        f"count(*) filter ({doubt.condition}), count({_quote(by_name[name][0])})" for name, doubt in doubts
+    ]  # per doubt: rows that do not cast, and rows that have a value in the column at all
+    row = connection.execute(f"select {', '.join(counts)} from {relation})").fetchall()[0]
+    uncast = []
+    for position, (name, doubt) in enumerate(doubts):
+        bad_rows, filled_rows = row[2 * position : 2 * position + 2]
+        if not bad_rows:
+            continue
+        first_row = connection.execute(
+            f"select min(__row) from (select *, row_number() over () as __row from {relation})) where {doubt.condition}"
+        ).fetchall()[0][0]
+        if name in REQUIRED_COLUMNS and bad_rows == filled_rows and doubt.path == name:
+            raise UnreadableFileError(
+                f"column {name} is {doubt.exported_type}, and none of its {bad_rows} values is a {doubt.expected_type} "
+                f"(first: row {first_row})",
+                row=first_row,
+                column=name,
+                what_to_do=f"export the table with {name} as {doubt.expected_type}",
+            )
+        uncast.append(
+            UncastValues(
+                column=doubt.path,
+                expected_type=doubt.expected_type,
+                exported_type=doubt.exported_type,
+                rows=bad_rows,
+                first_row=first_row,
+                kept_in=name + AS_EXPORTED,
+            )
+        )
+    return uncast
+
+
+def _write_empty(connection: duckdb.DuckDBPyConnection, target: Path) -> LakeFile:
+    columns = ", ".join(f"null::{dtype} as {_quote(name)}" for name, dtype in EVENT_COLUMNS.items())
+    connection.execute(f"copy (select {columns} where false) to {_quote_text(str(target))} (format parquet)")
+    return LakeFile(row_count=0)
+
+
+def _require_columns(exported: list[str], required: Any) -> None:
+    have = {name.casefold() for name in exported}
+    missing = [name for name in EVENT_COLUMNS if name in required and name not in have]
+    if missing:
+        raise UnreadableFileError(
+            f"required column{'s' if len(missing) > 1 else ''} {', '.join(missing)} missing; it has "
+            f"{', '.join(exported[:8])}{', …' if len(exported) > 8 else ''}",
+            column=missing[0],
+            what_to_do="export the whole events table, with all its columns",
+        )
+
+
+def _type_to_read(found: Any, known: Any | None) -> str:
+    """The SQL type to read a JSON value as, so that reading never fails and never changes the value.
+
+    `found` is what the values look like, `known` what they must become later (None for unknown columns).
+    """
+    if found.id == "struct":
+        if known is not None and known.id != "struct":
+            return "JSON" if known.id == "list" else "VARCHAR"
+        inner = {} if known is None else dict(known.children)
+        members = [(name, _type_to_read(dtype, inner.get(name.casefold()))) for name, dtype in found.children]
+        return f"STRUCT({', '.join(f'{_quote(name)} {dtype}' for name, dtype in members)})"
+    if found.id == "list":
+        if known is not None and known.id != "list":
+            return "JSON" if known.id == "struct" else "VARCHAR"
+        return _type_to_read(found.children[0][1], None if known is None else known.children[0][1]) + "[]"
+    if known is None:
+        # JSON has numbers, booleans and strings; a string that looks like a date stays the string it was.
+        # Parquet has no integer beyond 64 bits: such a number is kept as its digits.
+        return str(found) if str(found) in {"BIGINT", "UBIGINT", "DOUBLE", "BOOLEAN", "JSON"} else "VARCHAR"
+    if known.id in {"struct", "list"}:
+        return "JSON"
+    if known.id == "double" and found.id in {"bigint", "ubigint", "double"}:
+        return "DOUBLE"
+    return "BOOLEAN" if known.id == found.id == "boolean" else "VARCHAR"
+
+
+def _refuse_renamed_keys(connection: duckdb.DuckDBPyConnection, path: Path, names: list[str]) -> None:
+    """Refuse keys that differ only in case: DuckDB detects `a` and `A` as `a` and `A_1`, and then reads no `A_1`."""
+    lower = {name.casefold() for name in names}
+    for name in names:
+        stem, _, number = name.rpartition("_")
+        if not (number.isdigit() and stem.casefold() in lower):
+            continue
+        relation = f"read_json({_quote_path(path)}, {_READ_NDJSON}, columns = {{{_quote_text(stem)}: 'JSON'}})"
+        own = f"read_json({_quote_path(path)}, {_READ_NDJSON}, columns = {{{_quote_text(name)}: 'JSON'}})"
+        if _has_values(connection, relation, stem) and not _has_values(connection, own, name):
+            raise UnreadableFileError(
+                f"two keys differ only in case: {stem}",
+                column=stem,
+                what_to_do="export the table with column names that differ by more than case",
+            )
+
+
+def _has_values(connection: duckdb.DuckDBPyConnection, relation: str, name: str) -> bool:
+    return bool(connection.execute(f"select count({_quote(name)}) from {relation}").fetchall()[0][0])
+
+
+def _find_malformed_row(path: Path) -> tuple[int, str] | None:
+    """The first line that is not a JSON object; read line by line, and only in a file that DuckDB has refused."""
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
+            except ValueError as error:
+                return number, str(error)
+            if not isinstance(value, dict):
+                return number, f"it is a {type(value).__name__}"
+    return None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _has_content(path: Path) -> bool:
+    """False for a file of nothing but white space: no rows."""
+    with path.open("rb") as stream:
+        while chunk := stream.read(2**20):
+            if chunk.strip():
+                return True
+    return False
+
+
+def _known_fields(connection: duckdb.DuckDBPyConnection) -> list[Field]:
+    columns = ", ".join(f"null::{dtype} as {_quote(name)}" for name, dtype in EVENT_COLUMNS.items())
+    relation = connection.sql(f"select {columns}")
+    return list(zip(relation.columns, relation.types, strict=True))
+
+
+def _describe(connection: duckdb.DuckDBPyConnection, relation: str) -> list[Field]:
+    described = connection.sql(f"select * from {relation}")
+    return list(zip(described.columns, described.types, strict=True))
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _quote_text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _quote_path(path: Path) -> str:
+    """A path as a DuckDB string that means this one file, whatever glob characters its folders hold."""
+    return _quote_text("".join(f"[{char}]" if char in "*?[" else char for char in str(path)))

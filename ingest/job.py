@@ -1,0 +1,407 @@
+"""Bring the lake up to date with the export: load exactly the days that are new or rewritten."""
+
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+import hashlib
+import logging
+import os
+import shutil
+import sys
+import time
+import zlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+from tqdm import tqdm
+
+from ingest import place, quarantine, resolve
+from ingest.convert import LakeFile, UnreadableFileError, write_lake_file
+from ingest.names import KINDS
+from ingest.quarantine import Problem
+from ingest.report import LoadedDay, LoadReport
+from ingest.source import FetchError, ListedFile, Source, SourceTable
+from warehouse.lake import Manifest, SourceFile, read_manifests
+from warehouse.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# Part of every content hash: raise it when the same source files must make different lake files.
+LOADER_VERSION = 1
+
+# Each thread holds a block of rows or JSON: without a bound, a large machine would not fit into the memory limit.
+_MAX_THREADS = 4
+_DEFAULT_MEMORY_LIMIT = "2GB"
+_CHUNK_BYTES = 4 * 2**20
+_DAYS_PER_LOG_LINE = 10
+
+State = Literal["unchanged", "to load", "to compare", "known broken"]
+
+
+@dataclass
+class _Progress:
+    """What this load has done so far."""
+
+    loaded: list[LoadedDay] = field(default_factory=list)
+    manifests: list[Manifest] = field(default_factory=list)
+    unchanged: int = 0
+    retired: list[dict[str, str]] = field(default_factory=list)
+    quarantined: list[dict[str, Any]] = field(default_factory=list)
+    uncast: list[dict[str, Any]] = field(default_factory=list)
+    broken_folders: set[Path] = field(default_factory=set)
+    good_tables: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Fetched:
+    """One file of a table on local disk."""
+
+    listed: ListedFile
+    path: Path
+    facts: SourceFile
+
+
+def load_changed_days(settings: Settings, *, progress: bool = True) -> LoadReport:
+    """Load every day of `settings.export_uri` that is new or rewritten; a rerun does nothing.
+
+    Broken files are quarantined and reported, and the other days load. `progress` shows a bar on a terminal, and a log
+    line now and then elsewhere. Raises SourceError when the export as a whole cannot be read, and
+    `place.LakeLockedError` when another load is running.
+    """
+    started = time.monotonic()
+    with place.hold_lake(settings):
+        source = Source(settings.export_uri)
+        listing = source.list_tables()
+        for message in listing.impossible_names:
+            logger.warning("not loaded: %s", message)
+        done = _Loader(settings, source).load(listing.tables, progress=progress)
+        quarantine.resolve_entries(settings, done.broken_folders, done.good_tables)
+        quarantine.record_quarantined_files(settings)
+    return LoadReport(
+        source_uri=source.uri,
+        days_seen=len({table.event_date for table in listing.tables}),
+        days_unchanged=done.unchanged,
+        events_loaded=sum(day.rows for day in done.loaded),
+        seconds=round(time.monotonic() - started, 3),
+        days_loaded=sorted(done.loaded, key=lambda day: day.event_date),
+        retired=done.retired,
+        quarantined=done.quarantined,
+        impossible_names=list(listing.impossible_names),
+        ignored_files=listing.ignored_files,
+        uncast_values=done.uncast,
+        schema_drift=_summarise_drift(done.manifests),
+    )
+
+
+def plan_load(settings: Settings) -> list[tuple[dt.date, str, str]]:
+    """What a load would do, changing nothing: (date, table, what), judged by names, sizes and times alone.
+
+    `what` is to load, to compare (fetched to see whether it changed), unchanged, known broken, superseded or to retire.
+    """
+    source = Source(settings.export_uri)
+    listing = source.list_tables()
+    manifests = read_manifests(settings)
+    newest_daily = resolve.find_newest_daily(
+        [(table.event_date, table.kind) for table in listing.tables]
+        + [(event_date, manifest.kind) for event_date, manifest in manifests.items()]
+    )
+    plan = []
+    for event_date, tables in _group_by_date(listing.tables).items():
+        current = manifests.get(event_date)
+        best = next((table for table in tables if resolve.counts(table.kind, event_date, newest_daily)), None)
+        for table in tables:
+            if table is not best or (current is not None and resolve.is_worse(table.kind, current.kind)):
+                plan.append((event_date, table.name, "superseded"))
+            else:
+                plan.append((event_date, table.name, _judge(settings, table, current, source.uri)))
+    kinds = {event_date: manifest.kind for event_date, manifest in manifests.items()}
+    better = [table.event_date for table in listing.tables if table.kind != "intraday"]
+    for event_date in resolve.find_retired(kinds, better, newest_daily):
+        plan.append((event_date, manifests[event_date].table_name, "to retire"))
+    return plan
+
+
+class _Loader:
+    """One load: the tables of the source against the partitions of the lake."""
+
+    def __init__(self, settings: Settings, source: Source) -> None:
+        self._settings, self._source = settings, source
+        self._lake = read_manifests(settings)
+        self._done = _Progress()
+
+    def load(self, tables: tuple[SourceTable, ...], *, progress: bool) -> _Progress:
+        """Daily and fresh tables first: which intraday tables count depends on the newest daily that could be read."""
+        by_date = _group_by_date(tables)
+        bar = tqdm(total=len(by_date), unit="day", desc="loading", disable=not (progress and sys.stderr.isatty()))
+        with bar:
+            undecided = {}
+            for event_date, candidates in by_date.items():
+                rest = self._load_first(event_date, [table for table in candidates if table.kind != "intraday"])
+                if rest and any(table.kind == "intraday" for table in candidates):
+                    undecided[event_date] = [table for table in candidates if table.kind == "intraday"]
+                    continue
+                self._tick(bar, len(by_date), log=progress)
+            newest_daily = resolve.find_newest_daily((day, manifest.kind) for day, manifest in self._lake.items())
+            for event_date, candidates in undecided.items():
+                self._load_first(
+                    event_date, [table for table in candidates if resolve.counts(table.kind, event_date, newest_daily)]
+                )
+                self._tick(bar, len(by_date), log=progress)
+        better = [table.event_date for table in tables if table.kind != "intraday"]
+        kinds = {event_date: manifest.kind for event_date, manifest in self._lake.items()}
+        for event_date in resolve.find_retired(kinds, better, newest_daily):
+            self._retire(self._lake.pop(event_date))
+        return self._done
+
+    def _tick(self, bar: tqdm[Any], total: int, *, log: bool) -> None:
+        bar.update()
+        if log and bar.disable:
+            bar.n += 1  # a bar that is not shown does not count
+            if bar.n % _DAYS_PER_LOG_LINE == 0 and self._done.loaded:
+                logger.info("%d of %d days seen, %d loaded", bar.n, total, len(self._done.loaded))
+
+    def _load_first(self, event_date: dt.date, candidates: list[SourceTable]) -> bool:
+        """Load the best of the candidates that can be read; True when none could, and the lake has none as good."""
+        for table in candidates:
+            current = self._lake.get(event_date)
+            if current is not None and resolve.is_worse(table.kind, current.kind):
+                return False
+            if self._load_table(table, current):
+                self._done.good_tables.add(table.name)
+                return False
+        return True
+
+    def _load_table(self, table: SourceTable, current: Manifest | None) -> bool:
+        """Make the lake hold this table; False when it is broken."""
+        state = _judge(self._settings, table, current, self._source.uri)
+        if state == "unchanged":
+            self._done.unchanged += 1
+            return True
+        if state == "known broken":
+            folder = quarantine.find_entry(self._settings, table, LOADER_VERSION)
+            if folder is not None:
+                self._report_broken(table, folder, is_new=False)
+                return False
+        deliveries = table.deliveries
+        if len(deliveries) > 1:
+            problem = Problem(
+                file=table.name,
+                reason=f"the table is there more than once: {'; '.join(deliveries)}",
+                what_to_do="keep one of them; which of the two is newer cannot be told",
+            )
+            self._quarantine(table, [problem])
+            return False
+        with place.make_workspace(self._settings) as workspace:
+            return self._load_into(table, current, workspace)
+
+    def _load_into(self, table: SourceTable, current: Manifest | None, workspace: Path) -> bool:
+        try:
+            fetched = self._fetch(table, workspace)
+        except FetchError as error:
+            problem = Problem(
+                file=error.file,
+                reason=str(error),
+                what_to_do="see that the file is there and may be read; the next run tries again",
+            )
+            self._quarantine(table, [problem], is_final=False)
+            return False
+        facts = [file.facts for file in fetched]
+        content_hash = hash_content(table.kind, facts)
+        if current is not None and current.content_hash == content_hash and place.is_whole(self._settings, current):
+            self._lake[table.event_date] = replace(current, source_uri=self._source.uri, source_files=facts)
+            place.refresh_manifest(self._settings, self._lake[table.event_date])
+            self._done.unchanged += 1
+            return True
+        partition = workspace / "partition"
+        partition.mkdir()
+        written: dict[str, LakeFile] = {}
+        problems: list[tuple[Problem, _Fetched]] = []
+        has_bytes = any(file.size_bytes for file in facts)
+        # A connection of its own: an engine that a broken file has upset must not fail the next day too.
+        with _connect(self._settings) as connection:
+            for position, file in enumerate(fetched):
+                name = f"part-{position:05}.parquet"
+                try:
+                    written[name] = _convert(connection, file, partition / name, may_be_empty=has_bytes)
+                except UnreadableFileError as error:
+                    problem = Problem(file.listed.name, error.reason, error.what_to_do, error.row, error.column)
+                    problems.append((problem, file))
+        if problems:
+            self._quarantine(
+                table,
+                [problem for problem, _ in problems],
+                broken_files=[(file.listed.name, file.path) for _, file in problems],
+            )
+            return False
+        manifest = _write_manifest(table, self._source.uri, facts, content_hash, written)
+        place.put_partition(self._settings, manifest, partition)
+        self._lake[table.event_date] = manifest
+        for file, lake_file in zip(fetched, written.values(), strict=True):
+            origin = {"event_date": manifest.event_date, "file": file.listed.name}
+            self._done.uncast.extend({**origin, **asdict(values)} for values in lake_file.uncast)
+        self._done.manifests.append(manifest)
+        change = "new" if current is None else "rewritten"
+        self._done.loaded.append(LoadedDay(manifest.event_date, table.kind, manifest.row_count, change))
+        return True
+
+    def _fetch(self, table: SourceTable, workspace: Path) -> list[_Fetched]:
+        fetched = []
+        for position, listed in enumerate(table.files):
+            path = workspace / f"{position:05}.fetched"
+            fetched.append(_Fetched(listed, path, self._source.fetch(listed, path)))
+        return fetched
+
+    def _quarantine(
+        self,
+        table: SourceTable,
+        problems: list[Problem],
+        *,
+        broken_files: Iterable[tuple[str, Path]] = (),
+        is_final: bool = True,
+    ) -> None:
+        folder = quarantine.put_entry(
+            self._settings,
+            table,
+            problems,
+            source_uri=self._source.uri,
+            loader_version=LOADER_VERSION,
+            broken_files=broken_files,
+            is_final=is_final,
+        )
+        for problem in problems:
+            logger.warning("quarantined %s: %s; %s", problem.file, problem.reason, problem.what_to_do)
+        self._report_broken(table, folder, is_new=True)
+
+    def _report_broken(self, table: SourceTable, folder: Path, *, is_new: bool) -> None:
+        self._done.broken_folders.add(folder)
+        for problem in quarantine.read_entry(folder).problems:
+            self._done.quarantined.append(
+                {
+                    "table_name": table.name,
+                    "event_date": table.event_date.isoformat(),
+                    **asdict(problem),
+                    "folder": str(folder),
+                    "is_new": is_new,
+                }
+            )
+
+    def _retire(self, manifest: Manifest) -> None:
+        moved_to = place.retire_partition(self._settings, manifest)
+        logger.info("%s no longer counts: moved to %s", manifest.table_name, moved_to)
+        self._done.retired.append(
+            {"event_date": manifest.event_date, "table_name": manifest.table_name, "moved_to": str(moved_to)}
+        )
+
+
+def _connect(settings: Settings) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(
+        config={
+            # Row numbers in messages and in the lake are those of the file.
+            "preserve_insertion_order": True,
+            "memory_limit": settings.duckdb_memory_limit or _DEFAULT_MEMORY_LIMIT,
+            "temp_directory": str(place.staging_dir(settings) / "duckdb"),
+            "threads": settings.duckdb_threads or min(_MAX_THREADS, os.cpu_count() or 1),
+        }
+    )
+    connection.execute("set enable_progress_bar = false")
+    return connection
+
+
+def _convert(connection: duckdb.DuckDBPyConnection, file: _Fetched, target: Path, *, may_be_empty: bool) -> LakeFile:
+    """Write one lake file. A file that cannot be read stays as it was fetched, for the quarantine."""
+    # BigQuery ends a sharded export with a shard of no bytes; a whole table of no bytes is a failed transfer.
+    if file.facts.size_bytes == 0 and (file.listed.form == "parquet" or not may_be_empty):
+        raise UnreadableFileError("the file is empty (0 bytes)", what_to_do="export or copy this table again")
+    if not file.listed.is_gzipped:
+        return write_lake_file(connection, file.path, file.listed.form, target)
+    plain = file.path.with_suffix(".plain")
+    try:
+        with gzip.open(file.path, "rb") as packed, plain.open("wb") as out:
+            shutil.copyfileobj(packed, out, _CHUNK_BYTES)
+        return write_lake_file(connection, plain, file.listed.form, target)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UnreadableFileError(
+            f"cannot be unpacked as gzip: {error}",
+            what_to_do="export or copy this table again; the next run picks the new file up by itself",
+        ) from error
+    finally:
+        plain.unlink(missing_ok=True)
+
+
+def hash_content(kind: str, files: Iterable[SourceFile]) -> str:
+    """sha256 over the loader's version, the table's kind and the sorted hashes of its files: no name, time or order."""
+    parts = [f"loader {LOADER_VERSION}", kind, *sorted(file.sha256 for file in files)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _judge(settings: Settings, table: SourceTable, current: Manifest | None, source_uri: str) -> State:
+    """What is to be done about a table, told without fetching it."""
+    if current is not None and current.table_name == table.name and place.is_whole(settings, current):
+        known = [(file.name, file.size_bytes, file.modified_at, file.etag) for file in current.source_files]
+        can_tell = all(file.modified_at or file.etag for file in table.files)
+        is_same = current.source_uri == source_uri and known == table.fingerprint and can_tell
+        if is_same and current.content_hash == hash_content(current.kind, current.source_files):
+            return "unchanged"
+    if quarantine.find_entry(settings, table, LOADER_VERSION) is not None:
+        return "known broken"
+    return "to load" if current is None or current.table_name != table.name else "to compare"
+
+
+def _group_by_date(tables: Iterable[SourceTable]) -> dict[dt.date, list[SourceTable]]:
+    """The tables of each date, best kind first; dates in order."""
+    by_date: dict[dt.date, list[SourceTable]] = {}
+    for table in sorted(tables, key=lambda table: (table.event_date, KINDS.index(table.kind))):
+        by_date.setdefault(table.event_date, []).append(table)
+    return by_date
+
+
+def _write_manifest(
+    table: SourceTable, source_uri: str, facts: list[SourceFile], content_hash: str, written: dict[str, LakeFile]
+) -> Manifest:
+    files = list(written.values())
+    missing = set.intersection(*(set(file.missing_columns) for file in files))
+    return Manifest(
+        event_date=table.event_date.isoformat(),
+        table_name=table.name,
+        kind=table.kind,
+        source_uri=source_uri,
+        source_files=facts,
+        content_hash=content_hash,
+        row_count=sum(file.row_count for file in files),
+        lake_files=list(written),
+        loaded_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        unknown_columns={name: dtype for file in files for name, dtype in file.unknown_columns.items()},
+        missing_columns=[name for name in files[0].missing_columns if name in missing],
+        retyped_columns={
+            **{name: dtype for file in files for name, dtype in file.retyped_columns.items()},
+            **{
+                values.column: f"{values.exported_type}, and not every value is a {values.expected_type}"
+                for file in files
+                for values in file.uncast
+            },
+        },
+    )
+
+
+def _summarise_drift(manifests: list[Manifest]) -> list[dict[str, Any]]:
+    """The days of each distinct drift together."""
+    groups: dict[str, list[Manifest]] = {}
+    for manifest in manifests:
+        if manifest.unknown_columns or manifest.missing_columns or manifest.retyped_columns:
+            drift = (sorted(manifest.unknown_columns.items()), manifest.missing_columns, manifest.retyped_columns)
+            groups.setdefault(repr(drift), []).append(manifest)
+    return [
+        {
+            "first_date": min(manifest.event_date for manifest in group),
+            "last_date": max(manifest.event_date for manifest in group),
+            "days": len(group),
+            "unknown": group[0].unknown_columns,
+            "missing": group[0].missing_columns,
+            "retyped": group[0].retyped_columns,
+        }
+        for group in groups.values()
+    ]
