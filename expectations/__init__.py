@@ -1,0 +1,1 @@
+"""Great Expectations suites, one per boundary, and the job that gates on them."""

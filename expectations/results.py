@@ -1,0 +1,54 @@
+"""Keeps every expectation's result in the state file, table `validation_results`."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from expectations.checkpoint import Outcome
+from warehouse.settings import Settings
+from warehouse.state import open_state
+
+KEPT_DAYS = 400
+
+_CREATE = """
+create table if not exists validation_results (
+    run_id text not null,
+    suite text not null,
+    expectation text not null,
+    severity text not null,
+    success integer not null,
+    observed text not null,
+    unexpected_count integer,
+    description text not null,
+    validated_at text not null,
+    primary key (run_id, suite, expectation)
+)
+"""
+
+
+def record_outcomes(
+    settings: Settings, suite: str, outcomes: list[Outcome], *, run_id: str, validated_at: dt.datetime
+) -> None:
+    """Write the outcomes of a run's suite in place of earlier ones, and drop what is older than 400 days."""
+    oldest = validated_at - dt.timedelta(days=KEPT_DAYS)
+    with open_state(settings) as state:
+        state.execute(_CREATE)
+        state.execute("delete from validation_results where run_id = ? and suite = ?", (run_id, suite))
+        state.executemany(
+            "insert into validation_results values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    run_id,
+                    suite,
+                    outcome.expectation.name,
+                    outcome.expectation.severity,
+                    int(outcome.success),
+                    outcome.observed,
+                    outcome.unexpected_count,
+                    outcome.expectation.description,
+                    validated_at.isoformat(timespec="seconds"),
+                )
+                for outcome in outcomes
+            ],
+        )
+        state.execute("delete from validation_results where validated_at < ?", (oldest.isoformat(timespec="seconds"),))
