@@ -1,0 +1,1 @@
+"""Pure computation: contracts, time split, estimators, metrics, segmentation. Nothing here reads or writes."""

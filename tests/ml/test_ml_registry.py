@@ -1,0 +1,144 @@
+"""Stored models: whole or not there, and nothing changed or foreign is loaded."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import skops.io
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from ml.core.contract import Feature, FeatureContract
+from ml.io.registry import ModelRefusedError, ModelRegistry
+
+CONTRACT = FeatureContract("feat_sessions", "1", (Feature("page_views", "BIGINT", "numeric", "events", False),))
+WHEN = dt.datetime(2026, 3, 1, 12, 0, tzinfo=dt.UTC)
+
+
+def double(values: Any) -> Any:
+    """A function of nobody's list."""
+    return values * 2
+
+
+def pipeline() -> Pipeline:
+    return Pipeline([("scale", StandardScaler().fit(np.array([[1.0], [2.0], [4.0]])))])
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> ModelRegistry:
+    return ModelRegistry(tmp_path / "models")
+
+
+def save(registry: ModelRegistry, when: dt.datetime = WHEN) -> str:
+    return registry.save("toy", pipeline(), {"contract": CONTRACT.to_dict()}, trained_at=when)
+
+
+def put_model(registry: ModelRegistry, version: str, content: bytes) -> None:
+    """Replace a model file and make its manifest vouch for it, as somebody with write access would."""
+    folder = registry.root / "toy" / version
+    (folder / "model.skops").write_bytes(content)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["model_sha256"] = hashlib.sha256(content).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_saved_model_loads_and_predicts_the_same(registry: ModelRegistry) -> None:
+    version = save(registry)
+    assert version.startswith("20260301T120000Z-")
+    registry.promote("toy", version, reason="first")
+    stored = registry.load_champion("toy")
+    assert stored is not None and stored.contract == CONTRACT and stored.manifest["name"] == "toy"
+    rows = np.array([[3.0], [7.0]])
+    assert (stored.pipeline.transform(rows) == pipeline().transform(rows)).all()
+    assert registry.load_champion("other") is None
+
+
+def test_promotion_and_retirement(registry: ModelRegistry) -> None:
+    first, second = save(registry), save(registry, WHEN + dt.timedelta(days=7))
+    registry.promote("toy", first, reason="first")
+    registry.promote("toy", second, reason="second")
+    assert [(entry.version, entry.is_champion) for entry in registry.list_versions()] == [
+        (second, True),
+        (first, False),
+    ]
+    assert json.loads((registry.root / "toy" / "champion.json").read_text())["previous"] == first
+    with pytest.raises(ModelRefusedError, match="has no version"):
+        registry.promote("toy", "20300101T000000Z-00000000", reason="no such thing")
+    assert registry.champion_version("toy") == second
+    assert registry.retire("toy") == second
+    assert registry.champion_version("toy") is None and registry.retire("toy") is None
+    assert len(registry.list_versions()) == 2
+
+
+@pytest.mark.parametrize("position", [0, 100, -30])
+def test_a_flipped_byte_is_refused(registry: ModelRegistry, position: int) -> None:
+    version = save(registry)
+    path = registry.root / "toy" / version / "model.skops"
+    content = bytearray(path.read_bytes())
+    content[position] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ModelRefusedError, match="sha256 differs"):
+        registry.load("toy", version)
+
+
+def test_a_foreign_type_is_refused_even_with_a_manifest_that_vouches_for_it(registry: ModelRegistry) -> None:
+    version = save(registry)
+    put_model(registry, version, skops.io.dumps(Pipeline([("double", FunctionTransformer(double))])))
+    with pytest.raises(ModelRefusedError, match=r"foreign types: .*double"):
+        registry.load("toy", version)
+
+
+def test_what_is_no_pipeline_or_no_model_is_refused(registry: ModelRegistry) -> None:
+    version = save(registry)
+    put_model(registry, version, skops.io.dumps({"a": 1}))
+    with pytest.raises(ModelRefusedError, match="holds a dict, not a pipeline"):
+        registry.load("toy", version)
+    put_model(registry, version, b"not a zip file")
+    with pytest.raises(ModelRefusedError, match="can't be read as a model"):
+        registry.load("toy", version)
+    empty = io.BytesIO()
+    zipfile.ZipFile(empty, "w").close()
+    put_model(registry, version, empty.getvalue())
+    with pytest.raises(ModelRefusedError, match="can't be read as a model"):
+        registry.load("toy", version)
+
+
+def test_a_pipeline_that_could_not_be_loaded_again_is_not_saved(registry: ModelRegistry) -> None:
+    with pytest.raises(ModelRefusedError, match="types that are not on the list"):
+        registry.save("toy", Pipeline([("double", FunctionTransformer(double))]), {}, trained_at=WHEN)
+    assert registry.list_versions() == []
+
+
+def test_missing_and_changed_files_are_refused(registry: ModelRegistry) -> None:
+    version = save(registry)
+    folder = registry.root / "toy" / version
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["contract"]["features"][0]["kind"] = "flag"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ModelRefusedError, match="does not fit its own hash"):
+        registry.load("toy", version)
+    (folder / "manifest.json").write_text("{half")
+    with pytest.raises(ModelRefusedError, match=r"manifest\.json can't be read"):
+        registry.load("toy", version)
+    (registry.root / "toy" / "champion.json").write_text('{"version": "../../elsewhere"}')
+    with pytest.raises(ModelRefusedError, match="is not a version"):
+        registry.load_champion("toy")
+
+
+def test_what_a_killed_training_leaves_is_cleared(registry: ModelRegistry) -> None:
+    version = save(registry)
+    half = registry.root / "toy" / ".writing-20260302T000000Z-abcdef01"
+    half.mkdir()
+    (half / "model.skops").write_bytes(b"half")
+    (registry.root / "toy" / ".writing-champion.json").write_bytes(b"{")
+    assert [entry.version for entry in registry.list_versions()] == [version]
+    assert registry.clear_half_written() == ["toy/.writing-20260302T000000Z-abcdef01", "toy/.writing-champion.json"]
+    assert [path.name for path in (registry.root / "toy").iterdir()] == [version]
