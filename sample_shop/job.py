@@ -1,0 +1,331 @@
+"""Write the sample shop: simulate in chunks, write day by day, put it in place by renames."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from sample_shop.export import load_event_schema, make_table
+from sample_shop.options import GENERATOR_VERSION, Calendar, SampleOptions
+from sample_shop.quirks import spoil_day
+from sample_shop.records import EVENT_DTYPE, SESSION_DTYPE
+from sample_shop.simulate import CHUNK_SESSIONS, TRUTH_SCHEMA, simulate_chunk
+from warehouse.settings import Settings
+
+Records = NDArray[np.void]
+
+RECORD_NAME = "_sample.json"
+TRUTH_NAME = "session_truth.parquet"
+_ROW_GROUP = 40_000  # pyarrow cannot read nested columns of very large row groups
+_PARALLEL_FROM = 100_000  # sessions; below, starting processes costs more than it saves
+_UNFINISHED = ".writing-"
+_INTRADAY_PART = 0.7  # of the last day that its streaming table still holds
+
+
+class SampleBusyError(RuntimeError):
+    """Another process is writing to the same folder."""
+
+
+class ForeignFolderError(RuntimeError):
+    """The export's folder holds files that no sample shop wrote."""
+
+
+@dataclass(frozen=True)
+class SampleReport:
+    """What was written, or found."""
+
+    is_skipped: bool
+    export_dir: str
+    truth_path: str
+    later_dir: str
+    sessions: int  # with a truth
+    events: int  # rows of the export
+    files: int
+    purchased_sessions: int
+    planted: dict[str, list[str]]  # dates of the incidents and of the rewritten day
+    seconds: float
+    events_per_second: float
+    message: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def write_sample_shop(
+    settings: Settings,
+    options: SampleOptions | None = None,
+    *,
+    out: Path | None = None,
+    processes: int | None = None,
+    progress: bool = True,
+) -> SampleReport:
+    """Write the export, the truth and the later version of the rewritten day; do nothing if they are there already.
+
+    `out` is the folder that gets `export/`, `truth/`, `later/` and `_sample.json` (default: `sample_shop/` in the home
+    folder); `processes` defaults to all cores for large samples, and does not change the result. All is written to a
+    temporary folder and renamed; `_sample.json` comes last. Raises ForeignFolderError rather than replace other files,
+    and SampleBusyError while another process writes there.
+    """
+    options = options or SampleOptions()
+    root = out.expanduser().resolve() if out else settings.sample_export_dir.parent
+    wanted = _describe(settings, options)
+    found = _read_record(root)
+    if found is not None and found["made_with"] == wanted:
+        report = SampleReport(**{**found["report"], **_paths_of(root), "is_skipped": True, "seconds": 0.0})
+        message = (
+            f"the sample shop is in {root / 'export'} already, made with the same options: nothing to do "
+            f"(delete {RECORD_NAME} beside it to have it written anew)"
+        )
+        return SampleReport(**{**report.to_dict(), "message": message})
+    _refuse_foreign_files(root)
+    if processes is None:
+        processes = (os.cpu_count() or 1) if options.sessions >= _PARALLEL_FROM else 1
+    if processes < 1:
+        raise ValueError(f"processes is {processes}: give at least 1")
+
+    began = time.perf_counter()
+    root.mkdir(parents=True, exist_ok=True)
+    with _lock(root), tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=root) as name:
+        folder = Path(name)
+        for leftover in root.glob(f"{_UNFINISHED}*"):  # of a run that was killed
+            if leftover != folder:
+                shutil.rmtree(leftover)
+        calendar = Calendar(options, settings.zone)
+        events = _write_everything(calendar, folder, processes, progress)
+        sessions, purchased = _count_truth(folder / "truth" / TRUTH_NAME)
+        seconds = time.perf_counter() - began
+        files = len(list((folder / "export").iterdir()))
+        report = SampleReport(
+            is_skipped=False,
+            **_paths_of(root),
+            sessions=sessions,
+            events=events,
+            files=files,
+            purchased_sessions=purchased,
+            planted={name: [date.isoformat() for date in dates] for name, dates in calendar.planted.items()},
+            seconds=round(seconds, 2),
+            events_per_second=round(events / seconds),
+            message=(
+                f"{sessions:,} sessions, {events:,} events in {files} day files, {purchased / sessions:.2%} of the "
+                f"sessions with a purchase; {seconds:.1f} s, {events / seconds:,.0f} events/s; in {root / 'export'}"
+            ),
+        )
+        _put_in_place(root, folder, {"made_with": wanted, "report": report.to_dict()})
+    return report
+
+
+def deliver_rewritten_day(settings: Settings, *, out: Path | None = None) -> list[Path]:
+    """Copy the later version of the rewritten day over the first one; the files replaced. Harmless when repeated.
+
+    Raises FileNotFoundError where there is no later version.
+    """
+    root = out.expanduser().resolve() if out else settings.sample_truth_dir.parent
+    later = sorted((root / "later").glob("events_*.parquet"))
+    if not later:
+        raise FileNotFoundError(
+            f"{root / 'later'} holds no later version of a day: "
+            "write the sample shop first, with the quirk rewritten_day and at least three days"
+        )
+    delivered = []
+    for path in later:
+        target = root / "export" / path.name
+        arriving = root / f".{path.name}"
+        shutil.copyfile(path, arriving)
+        arriving.replace(target)
+        delivered.append(target)
+    return delivered
+
+
+@contextmanager
+def _lock(root: Path) -> Iterator[None]:
+    """Hold the folder for one writer; the system lets go of it when the process ends, however it ends."""
+    descriptor = os.open(root, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SampleBusyError(f"another process is writing a sample shop in {root}: wait for it to end") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _describe(settings: Settings, options: SampleOptions) -> dict[str, Any]:
+    return {
+        "generator_version": GENERATOR_VERSION,
+        "property_timezone": settings.property_timezone,
+        **options.to_dict(),
+    }
+
+
+def _paths_of(root: Path) -> dict[str, str]:
+    return {
+        "export_dir": str(root / "export"),
+        "truth_path": str(root / "truth" / TRUTH_NAME),
+        "later_dir": str(root / "later"),
+    }
+
+
+def _read_record(root: Path) -> dict[str, Any] | None:
+    """What `_sample.json` says, if it can be read and the files it speaks of are there."""
+    try:
+        record: dict[str, Any] = json.loads((root / RECORD_NAME).read_text(encoding="utf-8"))
+        wanted_files = record["report"]["files"]
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
+    files = len(list((root / "export").glob("events_*.parquet")))
+    return record if files == wanted_files and (root / "truth" / TRUTH_NAME).exists() else None
+
+
+def _refuse_foreign_files(root: Path) -> None:
+    for name, pattern in (("export", "events_*.parquet"), ("truth", TRUTH_NAME), ("later", "events_*.parquet")):
+        folder = root / name
+        strangers = [path for path in folder.iterdir() if not path.match(pattern)] if folder.is_dir() else []
+        if strangers:
+            raise ForeignFolderError(
+                f"{strangers[0]} was not written by the sample shop, which would replace its folder: "
+                "move it away, or choose another folder with --out"
+            )
+
+
+def _put_in_place(root: Path, folder: Path, record: dict[str, Any]) -> None:
+    """Rename the finished folders into `root`. Without `_sample.json`, written last, the sample does not count."""
+    (root / RECORD_NAME).unlink(missing_ok=True)
+    for name in ("truth", "later", "export"):
+        if (root / name).exists():
+            (root / name).rename(folder / f"old_{name}")
+        (folder / name).rename(root / name)
+    arriving = folder / RECORD_NAME
+    arriving.write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
+    arriving.replace(root / RECORD_NAME)
+
+
+def _count_truth(path: Path) -> tuple[int, int]:
+    table = pq.read_table(path, columns=["purchased"], filters=[("decision_point", "==", "full")])
+    return table.num_rows, int(np.count_nonzero(table["purchased"].to_numpy()))
+
+
+# ------------------------------------------------------------------------------------------------------- writing
+
+
+def _write_everything(calendar: Calendar, folder: Path, processes: int, progress: bool) -> int:
+    """Fill `folder` with export/, truth/ and later/; the number of rows exported."""
+    for name in ("export", "truth", "later", "chunks"):
+        (folder / name).mkdir()
+    total = calendar.options.sessions
+    chunks = [min(CHUNK_SESSIONS, total - first) for first in range(0, total, CHUNK_SESSIONS)]
+    days = calendar.days + (1 if calendar.options.quirks.intraday_only_day else 0)
+    zone = calendar.zone.key
+    simulations = [(calendar.options, zone, number, size, folder / "chunks") for number, size in enumerate(chunks)]
+    writings = [(calendar.options, zone, day, len(chunks), folder) for day in range(days)]
+    events = 0
+    steps = len(simulations) + len(writings)
+    with (
+        _workers(processes) as run,
+        tqdm(total=steps, desc="sample shop", unit="step", mininterval=0.5, disable=not progress) as bar,
+    ):
+        for _ in run(_simulate_task, simulations):
+            bar.update()
+        for rows in run(_write_day_task, writings):
+            events += rows
+            bar.update()
+            bar.set_postfix_str(f"{events:,} events")
+    _join_truth(folder, len(chunks))
+    shutil.rmtree(folder / "chunks")
+    return events
+
+
+@contextmanager
+def _workers(processes: int) -> Iterator[Callable[[Callable[[Any], int], list[Any]], Iterator[int]]]:
+    """A function that yields a task's results for all arguments as they come; in this process if one is enough."""
+    if processes == 1:
+        yield lambda task, arguments: map(task, arguments)
+        return
+    # Spawned, because Arrow's threads do not survive a fork.
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
+
+    def run(task: Callable[[Any], int], arguments: list[Any]) -> Iterator[int]:
+        for future in as_completed([pool.submit(task, argument) for argument in arguments]):
+            yield future.result()
+
+    try:
+        yield run
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an error do not work off the queue for nothing
+
+
+def _simulate_task(argument: tuple[SampleOptions, str, int, int, Path]) -> int:
+    options, zone, chunk, sessions, folder = argument
+    return simulate_chunk(Calendar(options, ZoneInfo(zone)), chunk, sessions, folder)
+
+
+def _write_day_task(argument: tuple[SampleOptions, str, int, int, Path]) -> int:
+    """Write every table of one day; the number of rows exported."""
+    options, zone, day, chunks, folder = argument
+    calendar = Calendar(options, ZoneInfo(zone))
+    quirks = options.quirks
+    events, sessions = _load_day(folder / "chunks", chunks, day)
+    date = f"{calendar.date(day):%Y%m%d}"
+    if day == calendar.days:
+        rows = spoil_day(calendar, day, events, table=1)
+        return _write_table(calendar, folder / "export" / f"events_intraday_{date}.parquet", rows, sessions, True)
+    rows = spoil_day(calendar, day, events)
+    name = f"events_{date}.parquet"
+    if day == calendar.rewritten_day:
+        _write_table(calendar, folder / "later" / name, rows, sessions, False)
+        rows = rows[~sessions["arrives_late"][rows["session"]]]
+    written = _write_table(calendar, folder / "export" / name, rows, sessions, False)
+    if quirks.intraday_beside_daily and day == calendar.days - 1:
+        until = np.quantile(events["timestamp"], _INTRADAY_PART) if len(events) else 0
+        rows = spoil_day(calendar, day, events[events["timestamp"] < until], table=1)
+        path = folder / "export" / f"events_intraday_{date}.parquet"
+        written += _write_table(calendar, path, rows, sessions, True)
+    return written
+
+
+def _load_day(folder: Path, chunks: int, day: int) -> tuple[Records, Records]:
+    """The compact events of one day from all chunks, and their sessions."""
+    events, sessions = [], []
+    before = 0
+    for chunk in range(chunks):
+        first, last = np.fromfile(folder / f"offsets_{chunk}.bin", "i8")[day : day + 2]
+        offset = int(first) * EVENT_DTYPE.itemsize
+        part = np.fromfile(folder / f"events_{chunk}.bin", EVENT_DTYPE, count=last - first, offset=offset)
+        used, part["session"] = np.unique(part["session"], return_inverse=True)
+        part["session"] += before
+        before += len(used)
+        events.append(part)
+        sessions.append(np.array(np.memmap(folder / f"sessions_{chunk}.bin", SESSION_DTYPE, mode="r")[used]))
+    return np.concatenate(events), np.concatenate(sessions)
+
+
+def _write_table(calendar: Calendar, path: Path, events: Records, sessions: Records, is_intraday: bool) -> int:
+    with pq.ParquetWriter(path, load_event_schema(), compression="zstd") as writer:
+        for first in range(0, max(len(events), 1), _ROW_GROUP):
+            part = events[first : first + _ROW_GROUP]
+            writer.write_table(make_table(calendar, part, sessions, is_intraday=is_intraday))
+    return len(events)
+
+
+def _join_truth(folder: Path, chunks: int) -> None:
+    with pq.ParquetWriter(folder / "truth" / TRUTH_NAME, TRUTH_SCHEMA, compression="zstd") as writer:
+        for chunk in range(chunks):
+            writer.write_table(pq.read_table(folder / "chunks" / f"truth_{chunk}.parquet"))
