@@ -33,7 +33,7 @@ _schedule: Any = (
     doc_md="""
 ### Retrain the models
 
-Weekly, by hand, or after a publication while a model has no champion yet. Reads the published warehouse, writes only
+Weekly, by hand, or after a publication while a model has no usable champion. Reads the published warehouse, writes only
 the models folder. A promoted model triggers `ga4_daily`, which scores all sessions with it.
 """,
 )
@@ -45,12 +45,11 @@ def model_retraining() -> None:
         """Go on unless a publication triggered this run and every model has a champion."""
         from ml.jobs.train import MODEL_NAMES
         from warehouse.settings import load_settings
-        from warehouse.transaction import champion_versions
+        from warehouse.transaction import unused_models
 
-        missing = [name for name in MODEL_NAMES if name not in champion_versions(load_settings())]
-        was_published = str(get_current_context()["dag_run"].run_type) == "asset_triggered"
-        print(f"without a champion: {missing or 'none'}; triggered by a publication: {was_published}")
-        return bool(missing) or not was_published
+        missing = unused_models(load_settings(), MODEL_NAMES)
+        print(f"without a usable champion: {missing or 'none'}; triggered by a publication: {_was_published()}")
+        return bool(missing) or not _was_published()
 
     @task(execution_timeout=dt.timedelta(hours=6))
     def train_models() -> dict[str, Any]:
@@ -58,17 +57,14 @@ def model_retraining() -> None:
         from ml.jobs.train import MODEL_NAMES
         from ml.jobs.train import train_models as train
         from warehouse.settings import load_settings
-        from warehouse.transaction import champion_versions
+        from warehouse.transaction import unused_models
 
         settings = load_settings()
-        champions = champion_versions(settings)
-        names = list(MODEL_NAMES)
-        if str(get_current_context()["dag_run"].run_type) == "asset_triggered":
-            names = [name for name in names if name not in champions]
+        names = unused_models(settings, MODEL_NAMES) if _was_published() else MODEL_NAMES
         return train(settings, names=names).to_dict()
 
     @task.short_circuit
-    def has_new_champion(report: dict[str, Any]) -> bool:
+    def has_new_champion(report: Any) -> bool:
         """Go on if a model was promoted."""
         return any(model["promoted"] for model in report["models"])
 
@@ -79,6 +75,10 @@ def model_retraining() -> None:
     trained = train_models()
     decide() >> trained
     has_new_champion(trained) >> announce_models()
+
+
+def _was_published() -> bool:
+    return str(get_current_context()["dag_run"].run_type) == "asset_triggered"
 
 
 model_retraining()

@@ -79,7 +79,7 @@ def _data(connection: duckdb.DuckDBPyConnection, settings: Settings) -> str:
             connection, "select reason, count(*) from ops.quarantined_events group by reason order by 2 desc, 1"
         )
     ]
-    for path in sorted(settings.quarantine_dir.glob("*/reason.json")):
+    for path in sorted(settings.quarantine_dir.glob("*/*/reason.json")):
         reason = json.loads(path.read_text(encoding="utf-8"))
         lines.append(f"    file not loaded: {reason.get('file')}: {reason.get('reason')} ({path.parent})")
     return "\n".join(lines)

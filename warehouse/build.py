@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from warehouse.connect import open_build
 from warehouse.settings import Settings
 from warehouse.transaction import BuildPlan, begin, dbt_vars, record_built_partitions
 
@@ -108,11 +107,10 @@ def _run_dbt(settings: Settings, arguments: list[str]) -> list[NodeResult]:
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import dbtRunner
 
-    with open_build(settings, read_only=True) as connection:
-        ((as_of,),) = connection.execute("select strftime(as_of, '%Y-%m-%d %H:%M:%S') from ops.build_info").fetchall()
     os.environ.update(dbt_environment(settings))
     try:
-        outcome = dbtRunner().invoke([*arguments, "--vars", json.dumps({**dbt_vars(settings), "as_of": as_of})])
+        # nothing here may differ from run to run, or dbt parses the whole project anew
+        outcome = dbtRunner().invoke([*arguments, "--vars", json.dumps(dbt_vars(settings), sort_keys=True)])
     finally:
         # dbt keeps the file locked after it returns, and nobody else could open the build
         DuckDBConnectionManager.close_all_connections()

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -163,6 +163,15 @@ def champion_versions(settings: Settings) -> dict[str, str]:
         path.parent.name: str(json.loads(path.read_text(encoding="utf-8"))["version"])
         for path in sorted(settings.models_dir.glob("*/champion.json"))
     }
+
+
+def unused_models(settings: Settings, names: Collection[str]) -> list[str]:
+    """The models without a champion, or with one that the published warehouse was not scored with."""
+    champions = champion_versions(settings)
+    with open_published(settings) as connection:
+        (used,) = _one(connection, "select champions from ops.build_info")
+    # on disk but not used: it was refused, for example because the features have changed since
+    return [name for name in names if name not in champions or name not in json.loads(used)]
 
 
 def project_fingerprint(settings: Settings) -> str:

@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from ml.core.contract import FeatureTable, require_same_contract
+from ml.core.contract import ContractMismatchError, FeatureTable, require_same_contract
 from ml.core.propensity import predict_propensity
 from ml.core.segmentation import predict_segments
 from ml.io.contracts import check_table, contract_path, require_tables
@@ -46,6 +46,7 @@ class ScoreReport:
     deleted: int
     sessions: int
     champions: dict[str, str | None]
+    refused: dict[str, str]  # champions that were not used, and why
     seconds: float
     message: str
 
@@ -73,12 +74,13 @@ def score_sessions(settings: Settings, *, batch_rows: int = BATCH_ROWS) -> Score
 
     Scored are the sessions without a row, of a date the build rewrote, or scored by other versions than the champions';
     rows of sessions that are gone are deleted. `propensity_precheckout` is that of the session's latest decision point
-    at which it is at risk, null where there is none. Raises `ContractMismatchError` if a champion's contract differs
-    from the YAML's, or the tables from the YAML; `ModelRefusedError` for a broken or foreign model file.
+    at which it is at risk, null where there is none. A champion whose contract differs from the YAML's is refused: its
+    scores are empty until it is trained again, and the rest of the run goes on. Raises `ContractMismatchError` if the
+    tables differ from the YAML; `ModelRefusedError` for a broken or foreign model file.
     """
     begun = time.monotonic()
     sessions, prefixes = require_tables(contract_path(settings))
-    champions = _load_champions(ModelRegistry(settings.models_dir), sessions, prefixes)
+    champions, refused = _load_champions(ModelRegistry(settings.models_dir), sessions, prefixes)
     versions = champions.versions
     scored_at = dt.datetime.now(dt.UTC).replace(microsecond=0)
     with open_build(settings) as connection:
@@ -115,19 +117,28 @@ def score_sessions(settings: Settings, *, batch_rows: int = BATCH_ROWS) -> Score
             PRECHECKOUT: versions.propensity_precheckout,
             SEGMENTS: versions.segments,
         },
+        refused=refused,
         seconds=round(time.monotonic() - begun, 2),
         message=message,
     )
 
 
-def _load_champions(registry: ModelRegistry, sessions: FeatureTable, prefixes: FeatureTable) -> _Champions:
-    loaded = {}
+def _load_champions(
+    registry: ModelRegistry, sessions: FeatureTable, prefixes: FeatureTable
+) -> tuple[_Champions, dict[str, str]]:
+    loaded: dict[str, StoredModel | None] = {}
+    refused: dict[str, str] = {}
     for name, table in ((FULL, sessions), (PRECHECKOUT, prefixes), (SEGMENTS, sessions)):
         model = registry.load_champion(name)
         if model is not None:
-            require_same_contract(model.contract, table.contract, model_name=name)
+            try:
+                require_same_contract(model.contract, table.contract, model_name=name)
+            except ContractMismatchError as error:
+                log.error("%s is not used: %s", name, error)
+                refused[name] = str(error)
+                model = None
         loaded[name] = model
-    return _Champions(loaded[FULL], loaded[PRECHECKOUT], loaded[SEGMENTS])
+    return _Champions(loaded[FULL], loaded[PRECHECKOUT], loaded[SEGMENTS]), refused
 
 
 def _score_batch(

@@ -2,9 +2,8 @@
 select
     event_date as kpi_date,
     kind,
-    not (
-        kind = 'daily'
-        and cast('{{ var("as_of") }}' as timestamp)
-        >= {{ add_hours(property_midnight('event_date + 1'), var('complete_after_hours')) }}
-    ) as is_provisional
+    kind != 'daily'
+    -- the moment the build began, not the clock: all models of a build agree
+    or (select as_of from {{ source('ops', 'build_info') }})
+    < {{ add_hours(property_midnight('event_date + 1'), var('complete_after_hours')) }} as is_provisional
 from {{ source('ops', 'ingest_ledger') }}

@@ -19,7 +19,8 @@ select
     session_number,
     session_number - 1 as previous_sessions,
     cast(coalesce(sum(purchases) over earlier, 0) as bigint) as previous_purchases,
-    cast(coalesce(sum(case when has_add_to_cart then 1 else 0 end) over earlier, 0) as bigint) as previous_cart_sessions,
+    cast(coalesce(sum(case when has_add_to_cart then 1 else 0 end) over earlier, 0) as bigint)
+        as previous_cart_sessions,
     {{ seconds_between(
         'lag(session_started_at) over (partition by user_pseudo_id order by session_number)', 'session_started_at'
     ) }} / 86400 as days_since_previous_session

@@ -70,7 +70,8 @@ read_params as (
         ecommerce.total_item_quantity as item_quantity,
         case
             when event_name in (
-                'view_item', 'add_to_cart', 'remove_from_cart', 'add_to_wishlist', 'begin_checkout', 'purchase', 'refund'
+                'view_item', 'add_to_cart', 'remove_from_cart', 'add_to_wishlist', 'begin_checkout', 'purchase',
+                'refund'
             ) then {{ compact_items('items') }}
         end as items,
         lower({{ not_set_to_null('device.category') }}) as device_category,
@@ -78,7 +79,6 @@ read_params as (
         {{ not_set_to_null('coalesce(device.web_info.browser, device.browser)') }} as browser,
         {{ not_set_to_null('device.web_info.hostname') }} as hostname,
         {{ not_set_to_null('geo.country') }} as country,
-        privacy_info.analytics_storage as analytics_storage,
         lower({{ param_text('traffic_type') }}) as traffic_type,
         {{ param_int('synthetic_bundle') }} as synthetic_bundle,
         {{ unordered_list_hash('event_params') }} as params_hash

@@ -22,9 +22,9 @@ with sourced as (
     from {{ ref('int_events') }} as events
     inner join {{ ref('int_touched_sessions') }} as sessions on events.session_key = sessions.session_id
     {% if is_incremental() %}
-        where events.event_date between
-            (select min(session_date) from {{ ref('int_touched_sessions') }})
-            and (select max(last_event_date) from {{ ref('int_touched_sessions') }})
+        where
+            events.event_date >= (select min(session_date) from {{ ref('int_touched_sessions') }})
+            and events.event_date <= (select max(last_event_date) from {{ ref('int_touched_sessions') }})
     {% endif %}
 ),
 

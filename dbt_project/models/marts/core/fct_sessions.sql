@@ -97,8 +97,10 @@ resolved as (
 with_source as (
     select
         *,
-        case when has_recent_non_direct then {{ row_field('last_non_direct', 'own_source') }} else '(direct)' end as source,
-        case when has_recent_non_direct then {{ row_field('last_non_direct', 'own_medium') }} else '(none)' end as medium,
+        case when has_recent_non_direct then {{ row_field('last_non_direct', 'own_source') }} else '(direct)' end
+            as source,
+        case when has_recent_non_direct then {{ row_field('last_non_direct', 'own_medium') }} else '(none)' end
+            as medium,
         case when has_recent_non_direct then {{ row_field('last_non_direct', 'own_campaign') }} end as campaign
     from resolved
     {% if is_incremental() %}
