@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from warehouse.settings import Settings
+from warehouse.settings import Settings, load_settings
 
 START_DATE = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 WAREHOUSE = "funnelhouse://warehouse"
@@ -41,8 +40,6 @@ def load_settings_with_connections() -> Settings:
     from airflow.sdk import Connection
     from pydantic import SecretStr
 
-    from warehouse.settings import load_settings
-
     settings = load_settings()
     if settings.slack_token is not None:
         return settings
@@ -62,7 +59,7 @@ def load_settings_with_connections() -> Settings:
 
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": "data-engineering",
-    "retries": 2,
+    "retries": load_settings().task_retries,
     "retry_delay": dt.timedelta(seconds=20),
     "retry_exponential_backoff": True,
     "max_retry_delay": dt.timedelta(minutes=10),

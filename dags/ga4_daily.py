@@ -90,11 +90,13 @@ def ga4_daily() -> None:
         """Score new and changed sessions with the champion models."""
         from ml.jobs.score import score_sessions as score
         from warehouse.settings import load_settings
-        from warehouse.transaction import record_champions
+        from warehouse.transaction import champion_versions, record_champions
 
         settings = load_settings()
+        seen = champion_versions(settings)
         report = score(settings)
-        record_champions(settings, {name: version for name, version in report.champions.items() if version})
+        used = {name: version for name, version in report.champions.items() if version}
+        record_champions(settings, seen=seen, used=used)
         return report.to_dict()
 
     @task(pool=WAREHOUSE_POOL)

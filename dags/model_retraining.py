@@ -78,7 +78,7 @@ def model_retraining() -> None:
 
 
 def _was_published() -> bool:
-    return str(get_current_context()["dag_run"].run_type) == "asset_triggered"
+    return bool(get_current_context()["dag_run"].run_type == "asset_triggered")
 
 
 model_retraining()

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import duckdb
 import requests
 from pydantic import ValidationError
 
@@ -72,6 +73,7 @@ def main() -> int:
         NothingPublishedError,
         TimeoutError,
         requests.RequestException,
+        duckdb.Error,
     ) as error:
         print(f"\nFAILED: {error}", file=sys.stderr)
         return 1

@@ -19,7 +19,8 @@ import psutil
 
 from warehouse.settings import PROJECT_DIR, Settings
 
-PARTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+# no triggerer: no task defers
+PARTS = ("api-server", "scheduler", "dag-processor")
 ADMIN = "admin"
 
 
@@ -42,7 +43,10 @@ class AirflowParts:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start every part; their output goes to `$FUNNELHOUSE_HOME/logs/airflow-<part>.log`."""
+        """Start every part; their output goes to `$FUNNELHOUSE_HOME/logs/airflow-<part>.log`.
+
+        Which processes these are is written down first thing, so that a later run can stop them if this one is killed.
+        """
         logs = self.settings.home / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         for part in PARTS:
@@ -56,6 +60,7 @@ class AirflowParts:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
+            _remember_parts(self.settings, [process.pid for process in self.processes.values()])
 
     def check(self) -> None:
         """Raise AirflowStartError if a part has ended."""
@@ -126,7 +131,7 @@ def admin_password(settings: Settings) -> str:
 
 
 def stop_processes(settings: Settings) -> int:
-    """Stop every process whose AIRFLOW_HOME is this home's, also what a killed run left; returns how many."""
+    """Stop Airflow's parts of this home and all they started, also what a killed run left; returns how many."""
     found = _processes_of(settings)
     for process in found:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -138,6 +143,7 @@ def stop_processes(settings: Settings) -> int:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(survivors, timeout=10)
+    _parts_file(settings).unlink(missing_ok=True)
     return len(found)
 
 
@@ -149,15 +155,62 @@ def last_lines(path: Path, count: int) -> str:
 
 
 def _processes_of(settings: Settings) -> list[psutil.Process]:
+    """The parts and whatever they started.
+
+    Airflow renames its processes and so loses their environment, its workers outlive their parents, and a part's
+    children lead no session of their own: a process is one of ours if it is a remembered part, descends from one, is
+    in a part's session, or still shows our AIRFLOW_HOME.
+    """
     mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
-    found = []
+    sessions = _remembered_sessions(settings)
+    found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         if process.pid in mine:
             continue
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-            if process.environ().get("AIRFLOW_HOME") == str(settings.airflow_home):
-                found.append(process)
-    return found
+        with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
+            if os.getsid(process.pid) in sessions or _has_home(process, settings):
+                for one in (process, *process.children(recursive=True)):
+                    found[one.pid] = one
+    return [process for pid, process in found.items() if pid not in mine]
+
+
+def _has_home(process: psutil.Process, settings: Settings) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.environ().get("AIRFLOW_HOME") == str(settings.airflow_home)
+    return False
+
+
+def _parts_file(settings: Settings) -> Path:
+    return settings.airflow_home / "parts.json"
+
+
+def _remember_parts(settings: Settings, pids: list[int]) -> None:
+    temporary = _parts_file(settings).with_suffix(".new")
+    # a session's id is its leader's pid; the boot time tells whether it can still be the same one
+    temporary.write_text(json.dumps({"sessions": pids, "boot_time": psutil.boot_time()}), encoding="utf-8")
+    temporary.replace(_parts_file(settings))
+
+
+def _remembered_sessions(settings: Settings) -> set[int]:
+    """Sessions of the remembered parts; none after a reboot.
+
+    The kernel does not give out a session's id again while one of its processes lives. If all have ended, the id may
+    be another program's by now: only a session that runs Airflow counts.
+    """
+    if not _parts_file(settings).exists():
+        return set()
+    remembered = json.loads(_parts_file(settings).read_text(encoding="utf-8"))
+    if abs(remembered["boot_time"] - psutil.boot_time()) > 5:
+        return set()
+    return {sid for sid in remembered["sessions"] if _runs_airflow(sid)}
+
+
+def _runs_airflow(session_id: int) -> bool:
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
+            if os.getsid(process.pid) == session_id and "airflow" in " ".join(process.cmdline()):
+                return True
+    return False
 
 
 def _free_port() -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +17,7 @@ from warehouse.settings import PROJECT_DIR, Settings
 from warehouse.state import open_state
 
 RECENT_DAYS = 7
-METRICS = (("roc_auc", "AUC"), ("average_precision", "AP"), ("lift_at_10", "lift at 10 %"), ("brier", "Brier"))
+METRICS = (("roc_auc", "AUC"), ("average_precision", "AP"), ("lift_at_10_percent", "lift at 10 %"), ("brier", "Brier"))
 
 
 def summarise(settings: Settings) -> str:
@@ -79,9 +81,14 @@ def _data(connection: duckdb.DuckDBPyConnection, settings: Settings) -> str:
             connection, "select reason, count(*) from ops.quarantined_events group by reason order by 2 desc, 1"
         )
     ]
-    for path in sorted(settings.quarantine_dir.glob("*/*/reason.json")):
-        reason = json.loads(path.read_text(encoding="utf-8"))
-        lines.append(f"    file not loaded: {reason.get('file')}: {reason.get('reason')} ({path.parent})")
+    lines += [
+        f"    file not loaded: {row['file_name']}: {row['reason']}; {row['what_to_do']}"
+        for row in _state_rows(
+            settings,
+            "quarantined_files",
+            "select * from quarantined_files where resolved_at is null order by file_name",
+        )
+    ]
     return "\n".join(lines)
 
 
@@ -137,27 +144,27 @@ def _kpis(connection: duckdb.DuckDBPyConnection) -> str:
 
 
 def _validation(connection: duckdb.DuckDBPyConnection) -> str:
+    # a run without new days validates no landing: what counts is each suite's newest verdict
+    newest = """
+        select * from ops.validation_results
+        qualify validated_at = max(validated_at) over (partition by suite)
+    """
     rows = _rows(
         connection,
-        """
+        f"""
         select suite, count(*) filter (where success = 1), count(*) filter (where success = 0 and severity = 'warn'),
             count(*) filter (where success = 0 and severity = 'fail')
-        from ops.validation_results
-        where run_id = (select run_id from ops.build_info)
-        group by suite order by min(validated_at)
+        from ({newest})
+        group by suite order by array_position(['landing', 'marts', 'scores'], suite)
         """,
     )
-    lines = ["VALIDATION OF THE PUBLISHED BUILD"]
+    lines = ["VALIDATION (each suite's newest)"]
     lines += [f"  {suite}: {passed} passed, {warned} warned, {failed} failed" for suite, passed, warned, failed in rows]
     lines += [
-        f"    warning: {name}: {observed}"
+        f"    warning: {name}: {textwrap.shorten(str(observed), 160, placeholder=' …')}"
         for name, observed in _rows(
             connection,
-            """
-            select expectation, observed from ops.validation_results
-            where run_id = (select run_id from ops.build_info) and success = 0
-            order by suite, expectation
-            """,
+            f"select expectation, observed from ({newest}) where success = 0 order by suite, expectation",
         )
     ]
     return "\n".join(lines)
@@ -211,21 +218,17 @@ def _segments(connection: duckdb.DuckDBPyConnection) -> str:
 
 
 def _alerts(settings: Settings) -> str:
-    with open_state(settings) as state:
-        known = {row[0] for row in state.execute("select name from sqlite_master where type = 'table'")}
-        rows = (
-            state.execute(
-                """
-                select i.incident_id, i.rule, i.status, i.first_seen_date, i.last_seen_date, i.observed, i.expected,
-                    o.status as delivery
-                from alert_incidents as i
-                left join alert_outbox as o on o.incident_id = i.incident_id and o.kind != 'resolution'
-                order by i.first_seen_date, i.incident_id
-                """
-            ).fetchall()
-            if {"alert_incidents", "alert_outbox"} <= known
-            else []
-        )
+    rows = _state_rows(
+        settings,
+        "alert_outbox",
+        """
+        select i.incident_id, i.rule, i.status, i.first_seen_date, i.last_seen_date, i.observed, i.expected,
+            o.status as delivery
+        from alert_incidents as i
+        left join alert_outbox as o on o.incident_id = i.incident_id and o.kind != 'resolution'
+        order by i.first_seen_date, i.incident_id
+        """,
+    )
     lines = [f"ALERTS  {len(rows)} incidents"]
     for row in rows:
         values = "" if row["observed"] is None else f": {row['observed']:.3f}, expected {_number(row['expected'])}"
@@ -256,6 +259,13 @@ def _look_further(settings: Settings) -> str:
             "  `make docs` writes the documentation of every table; `make up` keeps Airflow running with its page",
         ]
     )
+
+
+def _state_rows(settings: Settings, table: str, sql: str) -> list[sqlite3.Row]:
+    """Rows of the state file; none where the room that owns the table has not run yet."""
+    with open_state(settings) as state:
+        known = state.execute("select 1 from sqlite_master where name = ?", (table,)).fetchone()
+        return state.execute(sql).fetchall() if known else []
 
 
 def _shown(path: Path) -> str:

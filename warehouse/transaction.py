@@ -51,7 +51,7 @@ def plan_build(settings: Settings, *, now: dt.datetime | None = None) -> BuildPl
         built = dict(
             connection.sql("select cast(event_date as varchar), content_hash from ops.built_partitions").fetchall()
         )
-        fingerprint, champions = _one(connection, "select project_fingerprint, champions from ops.build_info")
+        fingerprint, champions = _one(connection, "select project_fingerprint, champions_seen from ops.build_info")
         provisional = [
             dt.date.fromisoformat(row[0])
             for row in connection.sql(
@@ -121,10 +121,13 @@ def record_built_partitions(settings: Settings) -> None:
         )
 
 
-def record_champions(settings: Settings, versions: dict[str, str]) -> None:
-    """Note, in the build, the versions of the champions that it was scored with."""
+def record_champions(settings: Settings, *, seen: dict[str, str], used: dict[str, str]) -> None:
+    """Note, in the build, the champions (name, version) that scoring saw, and those of them that it used."""
     with open_build(settings) as connection:
-        connection.execute("update ops.build_info set champions = ?", [json.dumps(versions, sort_keys=True)])
+        connection.execute(
+            "update ops.build_info set champions_seen = ?, champions_used = ?",
+            [json.dumps(seen, sort_keys=True), json.dumps(used, sort_keys=True)],
+        )
 
 
 def publish(settings: Settings, *, run_id: str) -> bool:
@@ -169,7 +172,7 @@ def unused_models(settings: Settings, names: Collection[str]) -> list[str]:
     """The models without a champion, or with one that the published warehouse was not scored with."""
     champions = champion_versions(settings)
     with open_published(settings) as connection:
-        (used,) = _one(connection, "select champions from ops.build_info")
+        (used,) = _one(connection, "select champions_used from ops.build_info")
     # on disk but not used: it was refused, for example because the features have changed since
     return [name for name in names if name not in champions or name not in json.loads(used)]
 
@@ -242,7 +245,7 @@ def _write_build_info(
         """
         create or replace table ops.build_info (
             run_id varchar, as_of timestamp, touched_from date, is_full_rebuild boolean, reasons varchar[],
-            project_fingerprint varchar, champions varchar, published_at timestamp
+            project_fingerprint varchar, champions_seen varchar, champions_used varchar, published_at timestamp
         )
         """
     )
@@ -252,9 +255,10 @@ def _write_build_info(
         plan.is_full_rebuild,
         plan.reasons,
         project_fingerprint(settings),
-        json.dumps({}),
+        "{}",
+        "{}",
     ]
-    connection.execute("insert into ops.build_info values (?, ?, null, ?, ?, ?, ?, null)", values)
+    connection.execute("insert into ops.build_info values (?, ?, null, ?, ?, ?, ?, ?, null)", values)
 
 
 def _write_ledger(connection: duckdb.DuckDBPyConnection, manifests: Any) -> None:

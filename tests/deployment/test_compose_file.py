@@ -31,7 +31,7 @@ _VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>\w+)(?::(?P<operator>[-?+])(?P<text>
 
 
 def resolve(node: Any, variables: Mapping[str, str]) -> Any:
-    """Put the variables' values into a parsed compose file, as Compose does; ValueError for a missing `${NAME:?text}`."""
+    """Put the variables into a parsed compose file as Compose does; ValueError(text) for a missing `${NAME:?text}`."""
     if isinstance(node, dict):
         resolved = {key: resolve(value, variables) for key, value in node.items()}
         if isinstance(environment := resolved.get("environment"), dict):
@@ -105,7 +105,7 @@ def test_every_missing_secret_stops_the_start_and_is_named(env_file: Path) -> No
     for secret in SECRETS:
         with pytest.raises(ValueError, match=rf"^set {secret} in \.env$"):
             read_services({**complete, secret: ""})
-    with pytest.raises(ValueError, match="in .env"):
+    with pytest.raises(ValueError, match=r"in \.env$"):
         read_services(read_env(ENV_EXAMPLE))
 
 
