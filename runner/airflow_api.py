@@ -47,10 +47,10 @@ class AirflowApi:
 
     def ensure_pool(self, name: str, slots: int) -> None:
         """Create the pool, or set its size; a task of a pool that does not exist waits for ever."""
-        body = {"name": name, "slots": slots, "description": "Tasks that write the warehouse, one at a time."}
-        answer = self._session.post(f"{self._url}/api/v2/pools", json=body, timeout=30)
+        settings = {"slots": slots, "description": "Tasks that write, one at a time.", "include_deferred": False}
+        answer = self._session.post(f"{self._url}/api/v2/pools", json={"name": name, **settings}, timeout=30)
         if answer.status_code == 409:
-            self._call("patch", f"/pools/{quote(name)}", json={"pool": name, "slots": slots})
+            self._call("patch", f"/pools/{quote(name)}", json={"pool": name, **settings})
         else:
             answer.raise_for_status()
 

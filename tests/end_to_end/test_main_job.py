@@ -79,6 +79,8 @@ def test_from_nothing_to_slack_and_through_a_kill(tmp_path: Path) -> None:
         for section in ("DATA", "KPIS", "VALIDATION", "MODELS", "SEGMENTS", "ALERTS  2 incidents", "LOOK FURTHER"):
             assert section in output
         assert "no champion" not in output
+        # the features first, then the scores of the models trained on them; never again and again
+        assert "published 2 time(s)" in output
 
         # both planted incidents, and nothing else
         texts = [message["text"] for message in slack.parents()]

@@ -50,7 +50,10 @@ def published(settings: Settings, template: Path) -> Settings:
 
 
 def fill(settings: Settings, date: str = "2026-08-01", users: int = 3) -> None:
-    write_day(settings, date, [make_event("page_view", f"{date}T10:00:00", user=f"u{n}") for n in range(users)])
+    """A day with one session of one event per user."""
+    session = int(date.replace("-", ""))
+    events = [make_event("page_view", f"{date}T10:00:00", user=f"u{n}", session=session) for n in range(users)]
+    write_day(settings, date, events)
 
 
 def test_nothing_published_says_what_to_do(settings: Settings) -> None:
@@ -169,7 +172,7 @@ def test_readers_read_all_through_a_run(published: Settings) -> None:
                 seen.add(int(query(published, "select count(*) from marts.fct_sessions")[0][0]))
             except duckdb.Error as error:  # collected for the assertion below
                 errors.append(error)
-            time.sleep(0.005)
+            time.sleep(0.05)
 
     reader = threading.Thread(target=read)
     reader.start()
