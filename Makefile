@@ -62,6 +62,7 @@ lint: $(VENV)/.installed-dev  ## Check style, types, imports, SQL and YAML
 lock:  ## Resolve requirements.in and requirements-dev.in anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --custom-compile-command "make lock" -o requirements.txt requirements.in
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --custom-compile-command "make lock" -o requirements-dev.txt requirements-dev.in
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --custom-compile-command "make lock" -o requirements-server.txt requirements-server.in
 
 clean:  ## Remove .venv and caches (not the data)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dbt_project/target

@@ -42,12 +42,16 @@ def model_retraining() -> None:
 
     @task.short_circuit
     def decide() -> bool:
-        """Go on unless a publication triggered this run and every model has a champion."""
+        """Go on, unless nothing is published, or a publication triggered this run and every model has a champion."""
         from ml.jobs.train import MODEL_NAMES
         from warehouse.settings import load_settings
         from warehouse.transaction import unused_models
 
-        missing = unused_models(load_settings(), MODEL_NAMES)
+        settings = load_settings()
+        if not settings.published_path.exists():
+            print("nothing is published yet: the first publication will bring this DAG back")
+            return False
+        missing = unused_models(settings, MODEL_NAMES)
         print(f"without a usable champion: {missing or 'none'}; triggered by a publication: {_was_published()}")
         return bool(missing) or not _was_published()
 

@@ -227,6 +227,13 @@ def test_without_the_celery_profile_nothing_needs_redis(services: dict[str, dict
     assert services["scheduler"]["environment"]["AIRFLOW__CORE__EXECUTOR"] == "LocalExecutor"
 
 
+def test_database_urls_name_the_driver_that_is_installed(services: dict[str, dict[str, Any]]) -> None:
+    # SQLAlchemy 2.1 takes psycopg 3 for a plain postgresql://, which is not installed
+    environment = services["scheduler"]["environment"]
+    assert environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].startswith("postgresql+psycopg2://airflow:")
+    assert environment["AIRFLOW__CELERY__RESULT_BACKEND"].startswith("db+postgresql+psycopg2://airflow:")
+
+
 def test_state_lies_in_named_volumes_and_the_export_is_read_only(services: dict[str, dict[str, Any]]) -> None:
     declared = set(yaml.safe_load(COMPOSE_FILE.read_text(encoding="utf-8"))["volumes"])
     assert declared == {"postgres_data", "funnelhouse_home", "airflow_logs"}
@@ -258,7 +265,7 @@ def test_the_server_packages_are_those_that_were_tested() -> None:
         return found
 
     server, project = versions("requirements-server.txt"), versions("requirements.txt")
-    assert {"psycopg2-binary", "asyncpg", "apache-airflow-providers-celery"} <= set(server)
+    assert {"psycopg2-binary", "asyncpg", "apache-airflow-providers-celery", "redis"} <= set(server)
     assert {name: server[name] for name in server if name in project} == {
         name: project[name] for name in server if name in project
     }
