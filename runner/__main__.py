@@ -39,8 +39,9 @@ def main() -> int:
     sql = commands.add_parser("sql", help="query the published warehouse")
     sql.add_argument("query")
     arguments = parser.parse_args()
-    # so that `finally` stops Airflow on TERM as it does on Ctrl-C
+    # so that `finally` stops Airflow on TERM and on a closed terminal as it does on Ctrl-C
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
     try:
         settings = load_settings()
         if arguments.command == "run":

@@ -10,8 +10,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +21,8 @@ import psutil
 from warehouse.settings import PROJECT_DIR, Settings
 
 # no triggerer: no task defers
-PARTS = ("api-server", "scheduler", "dag-processor")
+# --skip-serve-logs: the log server listens on every interface; the API server reads the log files itself
+PARTS = ("api-server", "scheduler --skip-serve-logs", "dag-processor")
 ADMIN = "admin"
 
 
@@ -47,12 +49,11 @@ class AirflowParts:
 
         Which processes these are is written down first thing, so that a later run can stop them if this one is killed.
         """
-        logs = self.settings.home / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
+        (self.settings.home / "logs").mkdir(parents=True, exist_ok=True)
         for part in PARTS:
-            with (logs / f"airflow-{part}.log").open("wb") as log:
+            with _log_file(self.settings, part).open("wb") as log:
                 self.processes[part] = subprocess.Popen(
-                    [sys.executable, "-m", "airflow", part],
+                    [sys.executable, "-m", "airflow", *part.split()],
                     env=self.environment,
                     cwd=PROJECT_DIR,
                     stdin=subprocess.DEVNULL,
@@ -66,7 +67,7 @@ class AirflowParts:
         """Raise AirflowStartError if a part has ended."""
         for part, process in self.processes.items():
             if process.poll() is not None:
-                log = self.settings.home / "logs" / f"airflow-{part}.log"
+                log = _log_file(self.settings, part)
                 raise AirflowStartError(
                     f"Airflow's {part} ended with exit code {process.returncode}. Last lines of {log}:\n"
                     + last_lines(log, 15)
@@ -131,7 +132,15 @@ def admin_password(settings: Settings) -> str:
 
 
 def stop_processes(settings: Settings) -> int:
-    """Stop Airflow's parts of this home and all they started, also what a killed run left; returns how many."""
+    """Stop Airflow's parts of this home and all they started, also what a killed run left; returns how many.
+
+    Takes its time to the end: a second Ctrl-C does not leave half of them running.
+    """
+    with _signals_ignored():
+        return _stop_processes(settings)
+
+
+def _stop_processes(settings: Settings) -> int:
     found = _processes_of(settings)
     for process in found:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -152,6 +161,19 @@ def last_lines(path: Path, count: int) -> str:
     if not path.exists():
         return ""
     return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-count:])
+
+
+@contextlib.contextmanager
+def _signals_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 def _processes_of(settings: Settings) -> list[psutil.Process]:
@@ -175,9 +197,15 @@ def _processes_of(settings: Settings) -> list[psutil.Process]:
 
 
 def _has_home(process: psutil.Process, settings: Settings) -> bool:
+    """Whether it is an Airflow of this home, and not, for example, a shell that has set AIRFLOW_HOME."""
     with contextlib.suppress(psutil.Error):
-        return process.environ().get("AIRFLOW_HOME") == str(settings.airflow_home)
+        is_airflow = "airflow" in " ".join(process.cmdline()[:4])
+        return is_airflow and process.environ().get("AIRFLOW_HOME") == str(settings.airflow_home)
     return False
+
+
+def _log_file(settings: Settings, part: str) -> Path:
+    return settings.home / "logs" / f"airflow-{part.split()[0]}.log"
 
 
 def _parts_file(settings: Settings) -> Path:

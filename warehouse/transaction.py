@@ -114,7 +114,7 @@ def record_built_partitions(settings: Settings) -> None:
             """
             update ops.build_info
             set touched_from = (
-                select min(session_date) from intermediate.int_touched_session_dates
+                select min(session_date) from intermediate.int_rewrite_from
                 where (select count(*) from ops.touched_dates) > 0
             )
             """
@@ -183,6 +183,8 @@ def project_fingerprint(settings: Settings) -> str:
     project = settings.dbt_project_dir
     folders = [project / name for name in ("models", "macros", "seeds")]
     files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in {".sql", ".csv"}]
+    # event ids are DuckDB's hashes: those of another version must not stand beside them
+    digest.update(duckdb.__version__.encode())
     for path in [project / "dbt_project.yml", *files]:
         digest.update(path.relative_to(project).as_posix().encode())
         digest.update(path.read_bytes())
@@ -201,7 +203,8 @@ def dbt_vars(settings: Settings) -> dict[str, Any]:
 
 
 def _is_complete(manifest: Manifest, day: dt.date, *, now: dt.datetime, settings: Settings) -> bool:
-    midnight = dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), tzinfo=settings.zone)
+    # in UTC before hours are added, as the SQL does: 72 hours are 72 hours also when the clocks change
+    midnight = dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), tzinfo=settings.zone).astimezone(dt.UTC)
     return manifest.kind == "daily" and now >= midnight + dt.timedelta(hours=settings.complete_after_hours)
 
 

@@ -29,7 +29,14 @@ def first_day() -> list[dict[str, object]]:
         ),
         # another user: a cart left behind, over midnight
         page("2026-08-01T23:50:00", "/b", user="night", session=7),
-        make_event("add_to_cart", "2026-08-01T23:55:00", user="night", session=7),
+        # with numbers that nothing measured: they count for nothing, and stop nothing
+        make_event(
+            "add_to_cart",
+            "2026-08-01T23:55:00",
+            user="night",
+            session=7,
+            params={"value": 1e15, "currency": "USD", "engagement_time_msec": 10**16},
+        ),
         # no consent: an event, and nobody's session
         make_event("page_view", "2026-08-01T12:00:00", user=None, session=None),
         # no event at all
@@ -142,6 +149,41 @@ def test_a_rewritten_day_changes_the_sessions_it_touches(settings: Settings) -> 
         settings, "select cast(session_date as varchar) from marts.fct_sessions where user_pseudo_id = 'night'"
     ) == [("2026-08-01",)]
     assert query(settings, "select cast(purchase_date as varchar) from marts.fct_purchases") == [("2026-08-01",)]
+    incremental = snapshot(settings)
+    build_and_publish(settings, full_rebuild=True)
+    assert snapshot(settings) == incremental
+
+
+def test_a_late_day_reaches_sessions_dated_before_it(settings: Settings) -> None:
+    """Late events with early timestamps, and a purchase that takes a transaction from a session dated earlier."""
+    bought = {"transaction_id": "T9", "purchase_revenue_in_usd": 9.0}
+    write_day(
+        settings,
+        FIRST,
+        [
+            page("2026-08-01T10:00:00", "/a", user="late", session=2),
+            page("2026-08-01T10:00:00", "/a", user="loader", session=5),
+        ],
+    )
+    # a loader with a constant session id: the session has events on the first and the third, none on the second
+    write_day(
+        settings, THIRD, [make_event("purchase", "2026-08-03T10:00:00", user="loader", session=5, ecommerce=bought)]
+    )
+    build_and_publish(settings)
+    assert query(settings, "select session_id from marts.fct_sessions where has_purchase") == [("1|loader|5",)]
+    write_day(
+        settings,
+        SECOND,
+        [
+            page("2026-07-31T10:00:00", "/b", user="late", session=1, date="20260802"),
+            make_event("purchase", "2026-08-02T10:00:00", user="first", session=1, ecommerce=bought),
+        ],
+    )
+    build_and_publish(settings)
+    assert query(settings, "select session_id from marts.fct_sessions where has_purchase") == [("1|first|1",)]
+    assert query(
+        settings, "select session_id, session_number from marts.fct_sessions where user_pseudo_id = 'late' order by 1"
+    ) == [("1|late|1", 1), ("1|late|2", 2)]
     incremental = snapshot(settings)
     build_and_publish(settings, full_rebuild=True)
     assert snapshot(settings) == incremental

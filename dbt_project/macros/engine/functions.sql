@@ -60,9 +60,9 @@
     hash({{ columns | join(', ') }})
 {%- endmacro %}
 
-{#- NaN and the infinities are no amounts of money. -#}
-{% macro finite_or_null(value) -%}
-    case when isfinite({{ value }}) then {{ value }} end
+{#- NaN, the infinities and a billion are no amounts of money: anybody can send such a hit. -#}
+{% macro amount_or_null(value) -%}
+    case when abs({{ value }}) < 1000000000 then {{ value }} end
 {%- endmacro %}
 
 {#- First capture group of a regular expression, null where nothing matches. -#}
@@ -98,9 +98,9 @@
             'item_id': nullif(nullif(i.item_id, '(not set)'), ''),
             'item_name': nullif(nullif(i.item_name, '(not set)'), ''),
             'item_category': nullif(nullif(i.item_category, '(not set)'), ''),
-            'price_usd': i.price_in_usd,
+            'price_usd': {{ amount_or_null('i.price_in_usd') }},
             'quantity': coalesce(i.quantity, 1),
-            'item_revenue_usd': i.item_revenue_in_usd
+            'item_revenue_usd': {{ amount_or_null('i.item_revenue_in_usd') }}
         }
     )
 {%- endmacro %}
@@ -160,7 +160,7 @@
 
 {#- Sums of money add up exactly, in whatever order the rows come: millionths, not floating point. -#}
 {% macro sum_money(value) -%}
-    cast(sum(cast({{ value }} as decimal(18, 6))) as double)
+    cast(sum(cast({{ value }} as decimal(38, 6))) as double)
 {%- endmacro %}
 
 {% macro msec_to_seconds(value) -%}
@@ -169,10 +169,10 @@
 
 {#- Mean of seconds over rows, exact whatever the order of the rows (whole microseconds are summed). -#}
 {% macro mean_seconds(value) -%}
-    cast(sum(cast(round({{ value }} * 1000000) as bigint)) as double) / nullif(count({{ value }}), 0) / 1000000
+    cast(sum(cast(round({{ value }} * 1000000) as hugeint)) as double) / nullif(count({{ value }}), 0) / 1000000
 {%- endmacro %}
 
 {#- Mean of money, exact whatever the order of the rows. -#}
 {% macro mean_money(value) -%}
-    cast(sum(cast({{ value }} as decimal(18, 6))) as double) / nullif(count({{ value }}), 0)
+    cast(sum(cast({{ value }} as decimal(38, 6))) as double) / nullif(count({{ value }}), 0)
 {%- endmacro %}

@@ -11,10 +11,10 @@
     {{ column }} in (select session_date from intermediate.int_touched_session_dates)
 {%- endmacro %}
 
-{#- Predicate: the row's date is at or after the first touched session date. What looks back into history (attribution,
-    session numbers, earlier purchases) can change from there on, and never before. -#}
+{#- Predicate: the row's date is at or after the first one that a change can reach. What looks back into history
+    (attribution, session numbers, earlier purchases) can change from there on, and never before. -#}
 {% macro is_after_touched(column='session_date') -%}
-    {{ column }} >= (select min(session_date) from intermediate.int_touched_session_dates)
+    {{ column }} >= (select session_date from intermediate.int_rewrite_from)
 {%- endmacro %}
 
 {#- Literal list of the touched days, so that the lake's other files are not even opened. -#}

@@ -6,7 +6,8 @@
 ) }}
 
 -- depends_on: {{ ref('int_touched_event_dates') }}
--- Only visitors can convert: a cookieless purchase counts as an event and as nothing else (rule 11).
+-- Only visitors can convert: a cookieless purchase counts as an event and as nothing else (rule 11). A refund needs no
+-- visitor: it belongs to its transaction.
 select
     {{ event_id('event_date', 'event_hash') }} as event_id,
     event_date,
@@ -26,7 +27,7 @@ select
 from {{ ref('int_events') }}
 where
     event_name in ('purchase', 'refund')
-    and user_pseudo_id is not null
+    and (event_name = 'refund' or user_pseudo_id is not null)
     {% if is_incremental() %}
         and {{ is_touched_session_event_date() }}
     {% endif %}

@@ -5,7 +5,7 @@
     on_schema_change='fail',
 ) }}
 
--- depends_on: {{ ref('int_touched_session_dates') }}
+-- depends_on: {{ ref('int_rewrite_from') }}
 with purchases as (
     select
         session_id,

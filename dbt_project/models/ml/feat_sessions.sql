@@ -5,7 +5,7 @@
     on_schema_change='fail',
 ) }}
 
--- depends_on: {{ ref('int_touched_session_dates') }}
+-- depends_on: {{ ref('int_rewrite_from') }}
 -- A session of nothing but session_start and first_visit has no behaviour to learn from.
 select
     context.session_id,

@@ -38,7 +38,11 @@ read_params as (
         {{ not_set_to_null(param_text('page_referrer')) }} as page_referrer,
         {{ param_text('firebase_screen') }} as screen_name,
         {{ param_int('session_engaged') }} as session_engaged,
-        {{ param_int('engagement_time_msec') }} as engagement_msec,
+        case
+            -- a day at the most: longer is a clock that is wrong
+            when {{ param_int('engagement_time_msec') }} between 0 and 86400000
+                then {{ param_int('engagement_time_msec') }}
+        end as engagement_msec,
         {{ param_int('percent_scrolled') }} as percent_scrolled,
         {{ not_set_to_null(param_text('search_term')) }} as search_term,
         coalesce(lower({{ param_text('ignore_referrer') }}) in ('true', '1'), false) as is_referrer_ignored,
@@ -61,12 +65,13 @@ read_params as (
             cast(param_ints[list_position(param_keys, 'transaction_id')] as varchar)
         ) as transaction_id,
         upper({{ not_set_to_null(param_text('currency')) }}) as currency,
-        {{ finite_or_null('ecommerce.purchase_revenue_in_usd') }} as purchase_revenue_usd,
-        {{ finite_or_null('ecommerce.purchase_revenue') }} as purchase_revenue_local,
-        {{ finite_or_null('ecommerce.refund_value_in_usd') }} as refund_value_usd,
-        {{ finite_or_null('ecommerce.refund_value') }} as refund_value_local,
-        {{ finite_or_null('event_value_in_usd') }} as event_value_usd,
-        {{ finite_or_null(param_number('value')) }} as param_value,
+        ecommerce.purchase_revenue_in_usd is not null as has_purchase_revenue_usd,
+        {{ amount_or_null('ecommerce.purchase_revenue_in_usd') }} as purchase_revenue_usd,
+        {{ amount_or_null('ecommerce.purchase_revenue') }} as purchase_revenue_local,
+        {{ amount_or_null('ecommerce.refund_value_in_usd') }} as refund_value_usd,
+        {{ amount_or_null('ecommerce.refund_value') }} as refund_value_local,
+        {{ amount_or_null('event_value_in_usd') }} as event_value_usd,
+        {{ amount_or_null(param_number('value')) }} as param_value,
         ecommerce.total_item_quantity as item_quantity,
         case
             when event_name in (
@@ -156,12 +161,15 @@ select
     currency,
     case
         when event_name = 'purchase'
-            then coalesce(
-                purchase_revenue_usd,
-                event_value_usd,
-                case when coalesce(currency, 'USD') = 'USD' then coalesce(purchase_revenue_local, param_value) end,
-                0
-            )
+            then case
+                -- exported, if only as NaN: what it is not, no other amount is
+                when has_purchase_revenue_usd then coalesce(purchase_revenue_usd, 0)
+                else coalesce(
+                    event_value_usd,
+                    case when currency = 'USD' then coalesce(purchase_revenue_local, param_value) end,
+                    0
+                )
+            end
     end as purchase_revenue_usd,
     case
         when event_name = 'refund'
@@ -169,10 +177,10 @@ select
             then abs(coalesce(
                 refund_value_usd,
                 event_value_usd,
-                case when coalesce(currency, 'USD') = 'USD' then coalesce(refund_value_local, param_value) end
+                case when currency = 'USD' then coalesce(refund_value_local, param_value) end
             ))
     end as refund_value_usd,
-    coalesce(event_value_usd, case when coalesce(currency, 'USD') = 'USD' then param_value end) as value_usd,
+    coalesce(event_value_usd, case when currency = 'USD' then param_value end) as value_usd,
     cast(coalesce(item_quantity, {{ sum_of_field('items', 'quantity') }}) as bigint) as item_quantity,
     items,
     device_category,

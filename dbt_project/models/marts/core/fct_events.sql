@@ -42,10 +42,17 @@ tuples as (
 paid as (
     select
         *,
-        -- a click id is paid traffic of its network unless UTMs say otherwise; 'organic' and 'referral' are
-        -- what GA4 detects from the referrer, not UTMs (rule 9)
+        -- a click id is paid traffic of its network unless UTMs say otherwise (rule 9); 'organic' and 'referral' are
+        -- what GA4 detects from the referrer, not UTMs; a source or campaign of one's own without a medium is UTMs
         click_id_type is not null
-        and coalesce(tuple_medium, '(none)') in ('(none)', 'organic', 'referral') as is_click_id_decisive
+        and (
+            coalesce(tuple_medium, '(none)') in ('organic', 'referral')
+            or (
+                coalesce(tuple_medium, '(none)') in ('(none)', '(not set)')
+                and coalesce(tuple_source, '(direct)') = '(direct)'
+                and coalesce(tuple_campaign, '(direct)') in ('(direct)', '(organic)', '(referral)')
+            )
+        ) as is_click_id_decisive
     from tuples
 )
 
@@ -102,10 +109,8 @@ select
         when is_click_id_decisive then case click_id_type when 'dclid' then 'display' else 'cpc' end
         else tuple_medium
     end as event_medium,
-    case
-        when not is_click_id_decisive or tuple_campaign not in ('(organic)', '(referral)', '(direct)')
-            then tuple_campaign
-    end as event_campaign,
+    -- one tuple from one event, never mixed (rule 8)
+    case when not is_click_id_decisive then tuple_campaign end as event_campaign,
     tuple_origin is not null or is_click_id_decisive as has_event_source,
     has_last_click,
     last_click_source,

@@ -1,3 +1,7 @@
+{{ config(
+    pre_hook="{{ remember_previous('ops.previous_purchases', this, 'session_id varchar, purchase_id varchar, transaction_id varchar, revenue_usd double') }}"
+) }}
+
 with purchases as (
     select
         *,
