@@ -11,15 +11,35 @@ with starts as (
 
 moved_purchases as (
     (
-        select session_id, purchase_id, transaction_id, revenue_usd from {{ ref('fct_purchases') }}
+        select
+            session_id,
+            purchase_id,
+            transaction_id,
+            revenue_usd
+        from {{ ref('fct_purchases') }}
         except
-        select session_id, purchase_id, transaction_id, revenue_usd from ops.previous_purchases
+        select
+            session_id,
+            purchase_id,
+            transaction_id,
+            revenue_usd
+        from ops.previous_purchases
     )
     union all
     (
-        select session_id, purchase_id, transaction_id, revenue_usd from ops.previous_purchases
+        select
+            session_id,
+            purchase_id,
+            transaction_id,
+            revenue_usd
+        from ops.previous_purchases
         except
-        select session_id, purchase_id, transaction_id, revenue_usd from {{ ref('fct_purchases') }}
+        select
+            session_id,
+            purchase_id,
+            transaction_id,
+            revenue_usd
+        from {{ ref('fct_purchases') }}
     )
 ),
 
