@@ -31,3 +31,8 @@ def make_settings(tmp_path: Path) -> Callable[..., Settings]:
 def settings(make_settings: Callable[..., Settings]) -> Settings:
     """Settings over an empty home folder, UTC."""
     return make_settings()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long tests first: the workers then share the short ones out between them."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
