@@ -95,7 +95,7 @@ class AirflowApi:
         answer.raise_for_status()
         return answer.json()["value"]
 
-    def list_triggered_runs(self, dag_id: str, run_id: str) -> list[list[tuple[str, str]]] | None:
+    def list_triggered_runs(self, dag_id: str, run_id: str) -> list[list[tuple[str, str]]]:
         """The runs that each asset event of this run started, as (DAG id, run id)."""
         answer = self._call(
             "get", "/assets/events", params={"source_dag_id": dag_id, "source_run_id": run_id, "limit": PAGE}

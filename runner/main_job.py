@@ -155,7 +155,7 @@ def _follow(api: AirflowApi, waiting: list[tuple[str, str]], deadline: float) ->
             if task["state"] == "success":
                 outcome.results.append((dag_id, task["task_id"], api.get_result(dag_id, run_id, task["task_id"])))
         while True:
-            events = api.list_triggered_runs(dag_id, run_id) or []
+            events = api.list_triggered_runs(dag_id, run_id)
             if all(events):
                 break
             _sleep_until(deadline, f"the scheduler to start what {dag_id} leads to")

@@ -33,10 +33,6 @@
     {{ value }} + to_days(cast({{ days }} as integer))
 {%- endmacro %}
 
-{% macro t_double() -%}
-    double
-{%- endmacro %}
-
 {% macro count_where(condition) -%}
     count(*) filter (where {{ condition }})
 {%- endmacro %}
@@ -80,16 +76,6 @@
     arg_min_null({{ value }}, {{ order_key }})
 {%- endmacro %}
 
-{#- Seconds for window ranges over timestamps. -#}
-{% macro interval_days(days) -%}
-    interval '{{ days }} days'
-{%- endmacro %}
-
-{#- One row per element. -#}
-{% macro unnest_as(list, alias, column) -%}
-    cross join unnest({{ list }}) as {{ alias }}({{ column }})
-{%- endmacro %}
-
 {#- The items of an e-commerce event, cut down to what the models read. -#}
 {% macro compact_items(items) -%}
     list_transform(
@@ -103,10 +89,6 @@
             'item_revenue_usd': {{ amount_or_null('i.item_revenue_in_usd') }}
         }
     )
-{%- endmacro %}
-
-{% macro distinct_count_of_lists(column) -%}
-    len(list_distinct(flatten(list({{ column }}))))
 {%- endmacro %}
 
 {#- Sum of one field over a list of structs. -#}
