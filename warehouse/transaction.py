@@ -114,11 +114,16 @@ def record_built_partitions(settings: Settings) -> None:
             """
             update ops.build_info
             set touched_from = (
-                select min(session_date) from intermediate.int_rewrite_from
+                select min(session_date) from intermediate.int_touched_from
                 where (select count(*) from ops.touched_dates) > 0
             )
             """
         )
+        # what models held before this build rewrote them has served its purpose
+        for (name,) in connection.execute(
+            "select table_name from duckdb_tables() where schema_name = 'ops' and table_name like 'previous%'"
+        ).fetchall():
+            connection.execute(f'drop table ops."{name}"')
 
 
 def record_champions(settings: Settings, *, seen: dict[str, str], used: dict[str, str]) -> None:

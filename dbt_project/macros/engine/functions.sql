@@ -158,3 +158,18 @@
 {% macro mean_money(value) -%}
     cast(sum(cast({{ value }} as decimal(38, 6))) as double) / nullif(count({{ value }}), 0)
 {%- endmacro %}
+
+{#- Every hour from one UTC timestamp up to, and without, another, to cross join with. -#}
+{% macro unnest_hours(start, finish) -%}
+    unnest(range({{ start }}, {{ finish }}, interval 1 hour))
+{%- endmacro %}
+
+{#- The start of the hour that a UTC timestamp lies in, hours counted from `origin`. -#}
+{% macro hour_since(origin, timestamp_utc) -%}
+    {{ origin }} + to_hours(cast(floor((epoch_us({{ timestamp_utc }}) - epoch_us({{ origin }})) / 3600000000) as bigint))
+{%- endmacro %}
+
+{#- Texts joined in order, those rows only where the condition holds. -#}
+{% macro joined_in_order(value, separator, order_by, condition) -%}
+    string_agg({{ value }}, '{{ separator }}' order by {{ order_by }}) filter (where {{ condition }})
+{%- endmacro %}

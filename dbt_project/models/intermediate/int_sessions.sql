@@ -3,7 +3,7 @@
     incremental_strategy='replace_dates',
     incremental_predicates=[is_touched_session_date()],
     on_schema_change='fail',
-    pre_hook="{{ remember_previous('ops.previously_touched_starts', this, 'session_started_at timestamp', is_touched_session_date()) }}",
+    pre_hook="{{ remember_previous('ops.previously_touched_starts', this, 'session_started_at timestamp, user_pseudo_id varchar', is_touched_session_date(), columns=['session_started_at', 'user_pseudo_id']) }}",
 ) }}
 
 -- depends_on: {{ ref('int_touched_session_dates') }}
@@ -23,7 +23,7 @@ select
     session_id,
     session_date,
     min(user_pseudo_id) as user_pseudo_id,
-    max(user_id) as user_id,
+    {{ earliest('user_id', '-event_number') }} filter (where user_id is not null) as user_id,
     min(stream_id) as stream_id,
     min(ga_session_id) as ga_session_id,
     min(ga_session_number) as ga_session_number,

@@ -5,6 +5,7 @@ select event_date
 from (
     (
         select * from {{ ref('int_gap_session_events') }}
+        where {{ is_touched_gap_user() }}
         except
         select * from ops.previous_gap_session_events
     )
@@ -13,5 +14,6 @@ from (
         select * from ops.previous_gap_session_events
         except
         select * from {{ ref('int_gap_session_events') }}
+        where {{ is_touched_gap_user() }}
     )
 ) as moved

@@ -1,11 +1,11 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='replace_dates',
-    incremental_predicates=[is_after_touched()],
+    incremental_predicates=[is_touched_device()],
     on_schema_change='fail',
 ) }}
 
--- depends_on: {{ ref('int_rewrite_from') }}
+-- depends_on: {{ ref('int_touched_devices') }}
 with purchases as (
     select
         session_id,
@@ -33,5 +33,5 @@ from {{ ref('int_session_context') }} as context
 inner join {{ ref('int_session_prefixes') }} as prefixes on context.session_id = prefixes.session_id
 left join purchases on context.session_id = purchases.session_id
 {% if is_incremental() %}
-    where {{ is_after_touched('context.session_date') }}
+    where {{ is_touched_device('context.user_pseudo_id') }}
 {% endif %}

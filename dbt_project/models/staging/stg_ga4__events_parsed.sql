@@ -25,7 +25,7 @@ read_params as (
         event_timestamp,
         trim(event_name) as event_name,
         {{ not_set_to_null('user_pseudo_id') }} as user_pseudo_id,
-        {{ not_set_to_null('user_id') }} as user_id,
+        {{ login_id('user_id') }} as user_id,
         coalesce(stream_id, '') as stream_id,
         lower(coalesce(platform, 'WEB')) as platform,
         {{ param_int('ga_session_id') }} as ga_session_id,
