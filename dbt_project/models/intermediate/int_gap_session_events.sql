@@ -5,7 +5,7 @@
     on_schema_change='fail',
     pre_hook="{{ remember_previous(
         'ops.previous_gap_session_events', this,
-        'event_date date, lake_file varchar, lake_row bigint, user_pseudo_id varchar, session_id varchar',
+        'event_key bigint, event_date date, user_pseudo_id varchar, session_id varchar',
         is_touched_gap_user()
     ) }}",
 ) }}
@@ -14,9 +14,8 @@
 -- Apps and custom loaders send no ga_session_id: there, a session is a run of events with gaps under 30 minutes.
 with events as (
     select
+        event_key,
         event_date,
-        lake_file,
-        lake_row,
         stream_id,
         user_pseudo_id,
         event_timestamp,
@@ -59,9 +58,8 @@ runs as (
 )
 
 select
+    event_key,
     event_date,
-    lake_file,
-    lake_row,
     user_pseudo_id,
     stream_id || '|' || user_pseudo_id || '|run-' || cast(session_started_micros as varchar) as session_id
 from runs

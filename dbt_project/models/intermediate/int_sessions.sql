@@ -22,10 +22,11 @@ with events as (
 select
     session_id,
     session_date,
-    min(user_pseudo_id) as user_pseudo_id,
+    -- what a session's key is made of is the same in all its events: one of them will do
+    max(user_pseudo_id) filter (where event_number = 1) as user_pseudo_id,
     {{ earliest('user_id', '-event_number') }} filter (where user_id is not null) as user_id,
-    min(stream_id) as stream_id,
-    min(ga_session_id) as ga_session_id,
+    max(stream_id) filter (where event_number = 1) as stream_id,
+    max(ga_session_id) filter (where event_number = 1) as ga_session_id,
     min(ga_session_number) as ga_session_number,
     min(event_at) as session_started_at,
     max(event_at) as session_ended_at,
