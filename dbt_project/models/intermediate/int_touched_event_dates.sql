@@ -1,5 +1,6 @@
 -- A rewritten day can also move the sessions of events on other days, where sessions are runs without an id.
 select event_date from {{ source('ops', 'touched_dates') }}
+{% if not is_full_build() %}
 union
 select event_date
 from (
@@ -17,3 +18,5 @@ from (
         where {{ is_touched_gap_user() }}
     )
 ) as moved
+{% endif %}
+-- depends_on: {{ ref('int_gap_session_events') }}

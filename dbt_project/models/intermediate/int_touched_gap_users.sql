@@ -12,5 +12,7 @@ where
     session_id is null
     and user_pseudo_id is not null
     and {{ is_touched_event_date() }}
-union
-select user_pseudo_id from ops.previous_gap_users
+{% if not is_full_build() %}
+    union
+    select user_pseudo_id from ops.previous_gap_users
+{% endif %}
