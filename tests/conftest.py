@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 os.environ["FUNNELHOUSE_ENV_FILE"] = os.devnull
-for name in [name for name in os.environ if name.startswith("FUNNELHOUSE_") and name != "FUNNELHOUSE_ENV_FILE"]:
+_KEPT = {"FUNNELHOUSE_ENV_FILE", "FUNNELHOUSE_TEST_DATA"}
+for name in [name for name in os.environ if name.startswith("FUNNELHOUSE_") and name not in _KEPT]:
     del os.environ[name]
 
 from warehouse.settings import Settings

@@ -1,0 +1,203 @@
+"""Deliberate faults in a copy of the dbt project, to see that the check of batch invariance catches them.
+
+    python -m tests.dbt_project.planted_faults [FAULT …] [--examples N]
+
+looks for a failing scenario among random ones, cuts it down and prints it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+from tests.dbt_project.invariance import check_invariance
+from tests.dbt_project.recorded_builds import RecordedBuilds, make_recorded_settings
+from tests.dbt_project.scenario_reduction import reduce_scenario
+from tests.dbt_project.shop_scenarios import Act, Delivery, Scenario, Visit, scenarios
+from warehouse.settings import PROJECT_DIR
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What to change in which files of the dbt project, and a small scenario that is known to show it."""
+
+    edits: dict[str, Callable[[str], str]]
+    scenario: Scenario
+
+
+def _replace(old: str, new: str) -> Callable[[str], str]:
+    def edit(text: str) -> str:
+        if text.count(old) != 1:
+            raise ValueError(f"the fault no longer fits: expected once in the file, found {text.count(old)} times: {old!r}")
+        return text.replace(old, new)
+
+    return edit
+
+
+def _append(addition: str) -> Callable[[str], str]:
+    return lambda text: text.rstrip() + "\n" + addition + "\n"
+
+
+def _become(text: str) -> Callable[[str], str]:
+    return lambda _: text + "\n"
+
+
+def _cut_macro(name: str, body: str) -> Callable[[str], str]:
+    def edit(text: str) -> str:
+        start = text.index("-%}", text.index("{% macro " + name)) + len("-%}")
+        return text[:start] + "\n    " + body + "\n" + text[text.index("{%- endmacro %}", start) :]
+
+    return edit
+
+
+def _portions(*portions: list[Delivery]) -> tuple[tuple[Delivery, ...], ...]:
+    return tuple(map(tuple, portions))
+
+
+FAULTS = {
+    # Two views at one moment, one of them exported with the next day: which is first must not depend on which day came
+    # first.
+    "events ordered by their timestamp alone": Fault(
+        {"macros/project/rules.sql": _cut_macro("event_order(", "{{ prefix }}event_timestamp")},
+        Scenario(
+            (
+                Visit(
+                    "phone",
+                    0,
+                    "10:00",
+                    1,
+                    (Act("page_view", path="/a"), Act("page_view", path="/b", exported_days_later=1)),
+                ),
+            ),
+            _portions([Delivery(1)], [Delivery(0)]),
+        ),
+    ),
+    # The order page again on the next day.
+    "purchases deduplicated inside the increment": Fault(
+        {
+            "models/intermediate/int_purchase_events.sql": _append(
+                "qualify row_number() over (\n"
+                "    partition by event_name, coalesce(transaction_id, cast(event_hash as varchar))\n"
+                "    order by {{ event_order() }}\n) = 1 or event_name = 'refund'"
+            ),
+            "models/marts/core/fct_purchases.sql": _replace(
+                "partition by coalesce(transaction_id, event_id)", "partition by event_id"
+            ),
+        },
+        Scenario(
+            (
+                Visit("phone", 0, "10:00", 1, (Act("purchase", transaction_id="T1", amount=10.0),)),
+                Visit("phone", 1, "10:00", 2, (Act("purchase", transaction_id="T1", amount=10.0),)),
+            ),
+            _portions([Delivery(0)], [Delivery(1)]),
+        ),
+    ),
+    # A session that goes on after midnight is one of the day before, which nobody delivers again.
+    "sessions cut at midnight": Fault(
+        {
+            "models/intermediate/int_touched_session_dates.sql": _become(
+                "select event_date as session_date from {{ ref('int_touched_event_dates') }} "
+                "-- {{ ref('int_session_days') }}"
+            )
+        },
+        Scenario(
+            (Visit("phone", 0, "23:50", 1, (Act("page_view"), Act("page_view", 12, "/b"))),),
+            _portions([Delivery(0)], [Delivery(1)]),
+        ),
+    ),
+    # A late event joins two runs of a visitor without session ids, or moves the start of one on another day.
+    "runs of events without a session id rebuilt on touched dates only": Fault(
+        {
+            "models/intermediate/int_touched_event_dates.sql": _become(
+                "select event_date from {{ source('ops', 'touched_dates') }} -- {{ ref('int_gap_session_events') }}"
+            )
+        },
+        Scenario(
+            (
+                Visit("phone", 0, "23:50", None, (Act("page_view"),)),
+                Visit("phone", 1, "00:01", None, (Act("page_view", path="/b"),)),
+            ),
+            _portions([Delivery(1)], [Delivery(0)]),
+        ),
+    ),
+}
+
+
+def copy_with_fault(name: str, target: Path) -> Path:
+    """Copy the dbt project to `target` and plant the fault; ValueError where the SQL has changed too much for it."""
+    shutil.copytree(
+        PROJECT_DIR / "dbt_project", target, ignore=shutil.ignore_patterns("target", "logs"), dirs_exist_ok=True
+    )
+    for file, edit in FAULTS[name].edits.items():
+        path = target / file
+        before = path.read_text(encoding="utf-8")
+        after = edit(before)
+        if after == before:
+            raise ValueError(f"the fault {name!r} changes nothing in {file}")
+        path.write_text(after, encoding="utf-8")
+    return target
+
+
+def search(builds: RecordedBuilds, *, examples: int, random_seed: int, at_each_build: bool = False) -> Scenario | None:
+    """A scenario that breaks the law, cut down; None where none of the examples does."""
+    failing: list[Scenario] = []
+
+    def fails(scenario: Scenario) -> bool:
+        try:
+            check_invariance(builds, scenario, at_each_build=at_each_build)
+        except AssertionError:
+            return True
+        return False
+
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],
+    )
+    @seed(random_seed)
+    @given(scenarios())
+    def try_one(scenario: Scenario) -> None:
+        if not failing and fails(scenario):
+            failing.append(scenario)
+
+    try_one()
+    return reduce_scenario(failing[0], fails) if failing else None
+
+
+def main() -> int:
+    """Search for each fault; the exit code is the number of faults that were not caught."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("faults", nargs="*", metavar="FAULT", help=f"all of: {'; '.join(FAULTS)}")
+    parser.add_argument("--examples", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    missed = 0
+    for name in options.faults or FAULTS:
+        with tempfile.TemporaryDirectory() as folder:
+            project = copy_with_fault(name, Path(folder) / "dbt_project")
+            builds = RecordedBuilds(make_recorded_settings(Path(folder) / "home", project=project))
+            scenario = search(builds, examples=options.examples, random_seed=options.seed)
+            print(f"== {name}: {'not caught' if scenario is None else 'caught'} ({builds.count} builds)", flush=True)
+            if scenario is None:
+                missed += 1
+                continue
+            try:
+                check_invariance(builds, scenario)
+            except AssertionError as error:
+                print(error, flush=True)
+    return missed
+
+
+if __name__ == "__main__":
+    os.environ["FUNNELHOUSE_ENV_FILE"] = os.devnull
+    sys.exit(main())
