@@ -36,7 +36,9 @@ class Fault:
 def _replace(old: str, new: str) -> Callable[[str], str]:
     def edit(text: str) -> str:
         if text.count(old) != 1:
-            raise ValueError(f"the fault no longer fits: expected once in the file, found {text.count(old)} times: {old!r}")
+            raise ValueError(
+                f"the fault no longer fits: expected once in the file, found {text.count(old)} times: {old!r}"
+            )
         return text.replace(old, new)
 
     return edit

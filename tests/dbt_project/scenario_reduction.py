@@ -63,15 +63,18 @@ def _join_portions(scenario: Scenario, fails: Check) -> Scenario:
 
 
 def _reduce_acts(scenario: Scenario, fails: Check) -> Scenario:
-    for position, visit in enumerate(scenario.visits):
-        if len(visit.acts) > 1:
-
-            def with_acts(acts: Sequence[Act], position: int = position, visit: Visit = visit) -> Scenario:
-                return _with_visit(scenario, position, replace(visit, acts=tuple(acts)))
-
-            acts = _reduce_list(visit.acts, lambda kept: bool(kept) and fails(with_acts(kept)))
-            scenario = with_acts(acts)
+    for position in range(len(scenario.visits)):
+        scenario = _reduce_acts_of_visit(scenario, position, fails)
     return scenario
+
+
+def _reduce_acts_of_visit(scenario: Scenario, position: int, fails: Check) -> Scenario:
+    visit = scenario.visits[position]
+
+    def with_acts(acts: Sequence[Act]) -> Scenario:
+        return _with_visit(scenario, position, replace(visit, acts=tuple(acts)))
+
+    return with_acts(_reduce_list(visit.acts, lambda kept: bool(kept) and fails(with_acts(kept))))
 
 
 def _make_plain(scenario: Scenario, fails: Check) -> Scenario:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 
-import pytest
-from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import HealthCheck, given, settings
 
 from tests.dbt_project.invariance import check_invariance
 from tests.dbt_project.recorded_builds import RecordedBuilds

@@ -1,14 +1,16 @@
-"""The marts on rows small enough to check by hand, built day by day and at once."""
+"""A build with all its data tests on rows small enough to check by hand, and late days that reach far."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+import datetime as dt
 
-from tests.dbt_runner import build_and_publish, query, snapshot
+from tests.dbt_project.invariance import compare, read_tables
+from tests.dbt_project.recorded_builds import RecordedBuilds
+from tests.dbt_runner import build_and_publish, query
 from tests.lake_writer import make_event, remove_day, write_day
 from warehouse.settings import Settings
 
+NOW = dt.datetime(2026, 8, 20, tzinfo=dt.UTC)
 FIRST, SECOND, THIRD = "2026-08-01", "2026-08-02", "2026-08-03"
 
 
@@ -109,54 +111,15 @@ def test_numbers_can_be_checked_by_hand(settings: Settings) -> None:
     ) == [("events_1", True, True, 1), ("events_2", False, True, 1), ("events_3", False, True, 1)]
 
 
-def test_days_in_any_order_equal_a_full_rebuild(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
-    final = {
-        FIRST: first_day(),
-        SECOND: second_day(),
-        THIRD: [
-            page("2026-08-03T08:00:00", "/d", session=3),
-            page("2026-08-03T08:00:20", "/e", user="app", session=None),
-        ],
-    }
-    at_once = make_settings(home=tmp_path / "at_once")
-    for date, events in final.items():
-        write_day(at_once, date, events)
-    build_and_publish(at_once)
-    expected = snapshot(at_once)
-    for number, order in enumerate([(THIRD, FIRST, SECOND), (SECOND, THIRD, FIRST)]):
-        day_by_day = make_settings(home=tmp_path / f"order{number}")
-        for date in order:
-            write_day(day_by_day, date, final[date])
-            build_and_publish(day_by_day)
-        assert snapshot(day_by_day) == expected
+def _clear(builds: RecordedBuilds) -> Settings:
+    builds.clear()
+    return builds.settings
 
 
-def test_a_rewritten_day_changes_the_sessions_it_touches(settings: Settings) -> None:
-    # the first version of the day lacks what happened before midnight, and has a session that is not in the second
-    write_day(settings, FIRST, [page("2026-08-01T11:00:00", "/gone", user="gone", session=9)])
-    write_day(settings, SECOND, second_day())
-    build_and_publish(settings)
-    assert query(settings, "select count(*) from marts.fct_sessions where session_id = '1|gone|9'") == [(1,)]
-    assert query(
-        settings, "select cast(session_date as varchar) from marts.fct_sessions where user_pseudo_id = 'night'"
-    ) == [("2026-08-02",)]
-    # the reloaded order page is the only purchase known so far
-    assert query(settings, "select cast(purchase_date as varchar) from marts.fct_purchases") == [("2026-08-02",)]
-    write_day(settings, FIRST, first_day())
-    build_and_publish(settings)
-    assert query(settings, "select count(*) from marts.fct_sessions where session_id = '1|gone|9'") == [(0,)]
-    assert query(
-        settings, "select cast(session_date as varchar) from marts.fct_sessions where user_pseudo_id = 'night'"
-    ) == [("2026-08-01",)]
-    assert query(settings, "select cast(purchase_date as varchar) from marts.fct_purchases") == [("2026-08-01",)]
-    incremental = snapshot(settings)
-    build_and_publish(settings, full_rebuild=True)
-    assert snapshot(settings) == incremental
-
-
-def test_a_late_day_reaches_sessions_dated_before_it(settings: Settings) -> None:
+def test_a_late_day_reaches_sessions_dated_before_it(builds: RecordedBuilds) -> None:
     """Late events with early timestamps, and a purchase that takes a transaction from a session dated earlier."""
     bought = {"transaction_id": "T9", "purchase_revenue_in_usd": 9.0}
+    settings = _clear(builds)
     write_day(
         settings,
         FIRST,
@@ -169,7 +132,7 @@ def test_a_late_day_reaches_sessions_dated_before_it(settings: Settings) -> None
     write_day(
         settings, THIRD, [make_event("purchase", "2026-08-03T10:00:00", user="loader", session=5, ecommerce=bought)]
     )
-    build_and_publish(settings)
+    builds.build(now=NOW)
     assert query(settings, "select session_id from marts.fct_sessions where has_purchase") == [("1|loader|5",)]
     write_day(
         settings,
@@ -179,49 +142,32 @@ def test_a_late_day_reaches_sessions_dated_before_it(settings: Settings) -> None
             make_event("purchase", "2026-08-02T10:00:00", user="first", session=1, ecommerce=bought),
         ],
     )
-    build_and_publish(settings)
+    builds.build(now=NOW)
     assert query(settings, "select session_id from marts.fct_sessions where has_purchase") == [("1|first|1",)]
     assert query(
         settings, "select session_id, session_number from marts.fct_sessions where user_pseudo_id = 'late' order by 1"
     ) == [("1|late|1", 1), ("1|late|2", 2)]
-    incremental = snapshot(settings)
-    build_and_publish(settings, full_rebuild=True)
-    assert snapshot(settings) == incremental
+    incremental = read_tables(settings)
+    builds.build(now=NOW, full_rebuild=True)
+    compare(incremental, read_tables(settings), "after a late day")
 
 
-def test_runs_of_events_without_ids_move_together(settings: Settings) -> None:
+def test_runs_of_events_without_ids_move_together(builds: RecordedBuilds) -> None:
     """A late event before midnight moves the start, and so the key, of the run that goes on after it."""
+    settings = _clear(builds)
     after = [page("2026-08-02T00:05:00", "/x", user="app", session=None)]
     write_day(settings, SECOND, after)
-    build_and_publish(settings)
+    builds.build(now=NOW)
     write_day(settings, FIRST, [page("2026-08-01T23:45:00", "/w", user="app", session=None)])
-    build_and_publish(settings)
+    builds.build(now=NOW)
     assert query(
         settings, "select cast(session_date as varchar), event_count, landing_page from marts.fct_sessions"
     ) == [("2026-08-01", 2, "/w")]
-    incremental = snapshot(settings)
-    build_and_publish(settings, full_rebuild=True)
-    assert snapshot(settings) == incremental
+    incremental = read_tables(settings)
+    builds.build(now=NOW, full_rebuild=True)
+    compare(incremental, read_tables(settings), "after a late day")
     remove_day(settings, FIRST)
-    build_and_publish(settings)
+    builds.build(now=NOW)
     assert query(
         settings, "select cast(session_date as varchar), event_count, landing_page from marts.fct_sessions"
     ) == [("2026-08-02", 1, "/x")]
-
-
-def test_a_day_of_the_property_is_not_a_day_of_utc(make_settings: Callable[..., Settings]) -> None:
-    settings = make_settings(property_timezone="America/Los_Angeles")
-    evening = make_event(
-        "purchase",
-        "2026-08-02T04:30:00",  # 21:30 on the first in Los Angeles
-        date="20260801",
-        ecommerce={"transaction_id": "T1", "purchase_revenue_in_usd": 10.0},
-    )
-    write_day(settings, FIRST, [evening])
-    build_and_publish(settings)
-    assert query(
-        settings, "select cast(session_date as varchar), hour_of_day, day_of_week from marts.fct_sessions"
-    ) == [("2026-08-01", 21, 6)]
-    assert query(settings, "select cast(kpi_date as varchar), purchases, revenue_usd from marts.agg_kpis_daily") == [
-        ("2026-08-01", 1, 10.0)
-    ]

@@ -561,19 +561,53 @@ def test_rule_07_days_of_23_and_25_hours(shop: Query) -> None:
             f"select cast(session_date as varchar), hour_of_day from marts.fct_sessions "
             f"where user_pseudo_id = 'r07 {user}' order by session_started_at"
         ) == [(day, hour) for hour in hours]
+    assert _hours(shop, SHORT_DAY) == [hour for hour in range(24) if hour != 2]
+    assert _hours(shop, LONG_DAY) == sorted([*range(24), 2])
+    assert shop(_BUSY_HOURS.format(day=SHORT_DAY)) == [
+        (1, "2026-03-29 00:00:00", 1),
+        (3, "2026-03-29 01:00:00", 1),
+        (23, "2026-03-29 21:00:00", 1),
+    ]
+    assert shop(_BUSY_HOURS.format(day=LONG_DAY)) == [
+        (2, "2026-10-25 00:00:00", 1),
+        (2, "2026-10-25 01:00:00", 1),
+        (23, "2026-10-25 22:00:00", 1),
+    ]
+
+
+_BUSY_HOURS = """
+    select hour_of_day, cast(hour_started_at as varchar), sessions
+    from marts.agg_sessions_hourly where kpi_date = '{day}' and sessions > 0 order by hour_started_at
+"""
+
+
+def _hours(run: Query, day: str) -> list[int]:
+    rows = run(f"select hour_of_day from marts.agg_sessions_hourly where kpi_date = '{day}' order by hour_started_at")
+    return [hour for (hour,) in rows]
 
 
 def test_rule_07_an_evening_in_los_angeles_stays_on_its_day(builds: RecordedBuilds) -> None:
     builds.clear()
+    short, long = "2026-03-08", "2026-11-01"
     # 21:30 on the first; in UTC it is the second
     write_day(builds.settings, DAY, [buy(f"{NEXT_DAY}T04:30:00", 10.0, transaction="T1", date="20260801")])
+    # 01:30 and 03:30 of the day without a second hour; 01:30 twice
+    write_day(builds.settings, short, [page(f"{short}T{at}:30:00", session=int(at)) for at in ("09", "10")])
+    write_day(builds.settings, long, [page(f"{long}T{at}:30:00", user="long", session=int(at)) for at in ("08", "09")])
     builds.build(now=NOW)
-    assert query(
-        builds.settings, "select cast(session_date as varchar), hour_of_day, day_of_week from marts.fct_sessions"
-    ) == [(DAY, 21, 6)]
-    assert query(
-        builds.settings, "select cast(kpi_date as varchar), sessions, purchases, revenue_usd from marts.agg_kpis_daily"
-    ) == [(DAY, 1, 1, 10.0)]
+
+    def run(sql: str) -> list[tuple[Any, ...]]:
+        return query(builds.settings, sql)
+
+    assert run(f"select hour_of_day, day_of_week from marts.fct_sessions where session_date = '{DAY}'") == [(21, 6)]
+    assert run(
+        "select cast(kpi_date as varchar), sessions, purchases, revenue_usd from marts.agg_kpis_daily order by 1"
+    ) == [(short, 2, 0, 0.0), (DAY, 1, 1, 10.0), (long, 2, 0, 0.0)]
+    assert _hours(run, DAY) == list(range(24))
+    assert _hours(run, short) == [hour for hour in range(24) if hour != 2]
+    assert _hours(run, long) == sorted([*range(24), 1])
+    assert run(_BUSY_HOURS.format(day=short)) == [(1, f"{short} 09:00:00", 1), (3, f"{short} 10:00:00", 1)]
+    assert run(_BUSY_HOURS.format(day=long)) == [(1, f"{long} 08:00:00", 1), (1, f"{long} 09:00:00", 1)]
 
 
 def _sources(shop: Query, rule: str, columns: str) -> dict[str, tuple[Any, ...]]:
