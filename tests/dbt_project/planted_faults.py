@@ -65,21 +65,21 @@ def _portions(*portions: list[Delivery]) -> tuple[tuple[Delivery, ...], ...]:
 
 
 FAULTS = {
-    # Two views at one moment, one of them exported with the next day: which is first must not depend on which day came
-    # first.
+    # Views at one moment, every other one exported with the next day: which is first must not depend on which day was.
     "events ordered by their timestamp alone": Fault(
         {"macros/project/rules.sql": _cut_macro("event_order(", "{{ prefix }}event_timestamp")},
         Scenario(
-            (
+            tuple(
                 Visit(
-                    "phone",
+                    device,
                     0,
                     "10:00",
                     1,
-                    (Act("page_view", path="/a"), Act("page_view", path="/b", exported_days_later=1)),
-                ),
+                    tuple(Act("page_view", path=f"/{number}", exported_days_later=number % 2) for number in range(4)),
+                )
+                for device in ("phone", "laptop", "tablet")
             ),
-            _portions([Delivery(1)], [Delivery(0)]),
+            _portions([Delivery(0)], [Delivery(1)]),
         ),
     ),
     # The order page again on the next day.
@@ -133,19 +133,25 @@ FAULTS = {
 }
 
 
-def copy_with_fault(name: str, target: Path) -> Path:
-    """Copy the dbt project to `target` and plant the fault; ValueError where the SQL has changed too much for it."""
-    shutil.copytree(
-        PROJECT_DIR / "dbt_project", target, ignore=shutil.ignore_patterns("target", "logs"), dirs_exist_ok=True
-    )
-    for file, edit in FAULTS[name].edits.items():
-        path = target / file
-        before = path.read_text(encoding="utf-8")
-        after = edit(before)
-        if after == before:
-            raise ValueError(f"the fault {name!r} changes nothing in {file}")
-        path.write_text(after, encoding="utf-8")
-    return target
+class FaultyProject:
+    """A copy of the dbt project with one planted fault at a time, and a home to build it in."""
+
+    def __init__(self, folder: Path) -> None:
+        self._project, self._home = folder / "dbt_project", folder / "home"
+
+    def plant(self, name: str) -> RecordedBuilds:
+        """Builds of the project with this fault alone; ValueError where the SQL has changed too much for it."""
+        shutil.copytree(
+            PROJECT_DIR / "dbt_project", self._project, ignore=shutil.ignore_patterns("target"), dirs_exist_ok=True
+        )
+        for file, edit in FAULTS[name].edits.items():
+            path = self._project / file
+            before = path.read_text(encoding="utf-8")
+            after = edit(before)
+            if after == before:
+                raise ValueError(f"the fault {name!r} changes nothing in {file}")
+            path.write_text(after, encoding="utf-8")
+        return RecordedBuilds(make_recorded_settings(self._home, project=self._project))
 
 
 def search(builds: RecordedBuilds, *, examples: int, random_seed: int, at_each_build: bool = False) -> Scenario | None:
@@ -186,8 +192,7 @@ def main() -> int:
     missed = 0
     for name in options.faults or FAULTS:
         with tempfile.TemporaryDirectory() as folder:
-            project = copy_with_fault(name, Path(folder) / "dbt_project")
-            builds = RecordedBuilds(make_recorded_settings(Path(folder) / "home", project=project))
+            builds = FaultyProject(Path(folder)).plant(name)
             scenario = search(builds, examples=options.examples, random_seed=options.seed)
             print(f"== {name}: {'not caught' if scenario is None else 'caught'} ({builds.count} builds)", flush=True)
             if scenario is None:
