@@ -13,7 +13,7 @@ from tests.dbt_project.shop_scenarios import DAYS, Scenario, write_delivery
 from warehouse.connect import open_published
 from warehouse.settings import Settings
 
-# Everything that people and models read, and every table on the way to it. Left out are the tables of `intermediate` that
+# Everything that people and models read, and every table on the way to it. Left out are tables of `intermediate` that
 # say what a build touches, which describe the build and not the shop, and views that only tables read.
 _COMPARED = """
 select table_schema || '.' || table_name
