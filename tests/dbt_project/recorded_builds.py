@@ -83,10 +83,10 @@ class RecordedBuilds:
         plan = begin(self.settings, run_id=run_id, now=now, full_rebuild=full_rebuild)
         script = self._scripts.get(plan.is_full_rebuild)
         if script is None:
-            recorded = self._run_dbt(plan)
+            recorded = self._run_dbt()
             # without a touched day the list is empty, and its place in the statements cannot be seen
             if plan.is_full_rebuild or plan.touched_dates:
-                self._scripts[plan.is_full_rebuild] = recorded
+                self._scripts[plan.is_full_rebuild] = _exchange(recorded, _days_of(plan), _DAYS)
         else:
             self._send(script, plan)
         record_built_partitions(self.settings)
@@ -98,15 +98,16 @@ class RecordedBuilds:
         self.count += 1
         run_id = f"run-{self.count}"
         plan = begin(self.settings, run_id=run_id, now=now, full_rebuild=full_rebuild)
-        sent = self._run_dbt(plan)
-        assert sent == self._scripts[plan.is_full_rebuild], (
+        sent = self._run_dbt()
+        expected = _exchange(self._scripts[plan.is_full_rebuild], _DAYS, _days_of(plan))
+        assert sent == expected, (
             "a build sends statements that depend on more than the list of touched days: recorded builds cannot stand "
-            f"for it. First difference: {_first_difference(self._scripts[plan.is_full_rebuild], sent)}"
+            f"for it. First difference: {_first_difference(expected, sent)}"
         )
         record_built_partitions(self.settings)
         publish(self.settings, run_id=run_id)
 
-    def _run_dbt(self, plan: BuildPlan) -> list[Statement]:
+    def _run_dbt(self) -> list[Statement]:
         from dbt.adapters.duckdb.connections import DuckDBConnectionManager
         from dbt.cli.main import dbtRunner
 
@@ -125,13 +126,17 @@ class RecordedBuilds:
             results = getattr(outcome.result, "results", None) or []
             failed = [f"{result.node.name}: {result.message}" for result in results if str(result.status) == "error"]
             raise RuntimeError(f"dbt failed: {outcome.exception or failed}")
-        return [_generalise(note, plan) for note in noted if not _is_read(note.sql)]
+        # dbt puts the time into the names of temporary tables
+        return [
+            Statement(_TEMPORARY_NAME.sub("__dbt_tmp", note.sql), note.values)
+            for note in noted
+            if not _is_read(note.sql)
+        ]
 
     def _send(self, script: Sequence[Statement], plan: BuildPlan) -> None:
-        days = _days_of(plan)
         with open_build(self.settings) as connection:
-            for statement in script:
-                connection.execute(statement.sql.replace(_DAYS, days), statement.values)
+            for statement in _exchange(script, _DAYS, _days_of(plan)):
+                connection.execute(statement.sql, statement.values)
 
 
 def _days_of(plan: BuildPlan) -> str:
@@ -143,10 +148,8 @@ def _is_read(sql: str) -> bool:
     return _COMMENTS.sub("", sql).lower().startswith(_CHANGES_NOTHING)
 
 
-def _generalise(statement: Statement, plan: BuildPlan) -> Statement:
-    # dbt puts the time into the names of temporary tables
-    sql = _TEMPORARY_NAME.sub("__dbt_tmp", statement.sql)
-    return Statement(sql.replace(_days_of(plan), _DAYS), statement.values)
+def _exchange(script: Sequence[Statement], old: str, new: str) -> list[Statement]:
+    return [Statement(statement.sql.replace(old, new), statement.values) for statement in script]
 
 
 def _first_difference(recorded: Sequence[Statement], sent: Sequence[Statement]) -> str:

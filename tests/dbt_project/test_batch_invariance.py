@@ -57,9 +57,10 @@ def test_dbt_sends_what_was_recorded(builds: RecordedBuilds) -> None:
         ((Delivery(0),), (Delivery(1),)),
     )
     check_invariance(builds, scenario)
-    for days, full_rebuild in (((0, 1), False), ((2,), False), ((3,), True)):
-        for day in days:
-            write_delivery(builds.export, scenario, Delivery(day, kind="fresh" if day < 2 else "daily"))
+    again = [[Delivery(0, version="corrected"), Delivery(2)], [Delivery(0, kind="fresh")], [Delivery(3)]]
+    for portion, full_rebuild in zip(again, (False, False, True), strict=True):  # the second touches no day
+        for delivery in portion:
+            write_delivery(builds.export, scenario, delivery)
         load_changed_days(builds.settings, progress=False)
         builds.check_recording(now=_NOW, full_rebuild=full_rebuild)
 
