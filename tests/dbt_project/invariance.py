@@ -67,6 +67,15 @@ def check_invariance(builds: RecordedBuilds, scenario: Scenario, *, at_each_buil
             settings.published_path.write_bytes(published)
 
 
+def is_broken(builds: RecordedBuilds, scenario: Scenario, *, at_each_build: bool = False) -> bool:
+    """Whether `check_invariance` finds a difference."""
+    try:
+        check_invariance(builds, scenario, at_each_build=at_each_build)
+    except AssertionError:
+        return True
+    return False
+
+
 def rebuild_from_files(builds: RecordedBuilds, *, now: dt.datetime) -> None:
     """Throw the lake and the warehouse away, and load and build everything that lies in the export at once."""
     shutil.rmtree(builds.settings.home / "lake", ignore_errors=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from tests.dbt_project.invariance import check_invariance
+from tests.dbt_project.invariance import check_invariance, is_broken
 from tests.dbt_project.recorded_builds import RecordedBuilds, make_recorded_settings
 from tests.dbt_project.scenario_reduction import reduce_scenario
 from tests.dbt_project.shop_scenarios import Act, Delivery, Scenario, Visit, scenarios
@@ -159,11 +159,7 @@ def search(builds: RecordedBuilds, *, examples: int, random_seed: int, at_each_b
     failing: list[Scenario] = []
 
     def fails(scenario: Scenario) -> bool:
-        try:
-            check_invariance(builds, scenario, at_each_build=at_each_build)
-        except AssertionError:
-            return True
-        return False
+        return is_broken(builds, scenario, at_each_build=at_each_build)
 
     @settings(
         max_examples=examples,
