@@ -742,6 +742,20 @@ def test_rule_12_time_sent_with_a_page_view_belongs_to_the_page_before(
     assert shop(
         "select engagement_seconds, session_duration_seconds from marts.fct_sessions where user_pseudo_id = 'r12'"
     ) == [(12.0, 100.0)]
+    # where nothing was measured there is no zero to pull an average down
+    [(measured, unmeasured, wrong)] = shop(
+        """
+        select
+            count(*) filter (where sessions.engagement_seconds is not null),
+            count(*) filter (where sessions.engagement_seconds is null),
+            count(*) filter (where (sessions.engagement_seconds is null) = (events.measurements > 0))
+        from marts.fct_sessions as sessions
+        inner join (
+            select session_id, count(engagement_msec) as measurements from marts.fct_events group by session_id
+        ) as events using (session_id)
+        """
+    )
+    assert (measured > 0, unmeasured > 0, wrong) == (True, True, 0)
 
 
 def test_rule_13_the_best_table_of_a_day_counts_once(builds: RecordedBuilds) -> None:

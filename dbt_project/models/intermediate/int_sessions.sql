@@ -30,7 +30,8 @@ select
     min(ga_session_number) as ga_session_number,
     min(event_at) as session_started_at,
     max(event_at) as session_ended_at,
-    {{ msec_to_seconds('coalesce(sum(engagement_msec), 0)') }} as engagement_seconds,
+    -- null where nothing was measured: that is not the same as no engagement, and stays out of averages (rule 12)
+    {{ msec_to_seconds('sum(engagement_msec)') }} as engagement_seconds,
     max(session_engaged) as session_engaged,
     count(*) as event_count,
     {{ count_where("event_name in ('page_view', 'screen_view')") }} as page_views,

@@ -199,8 +199,14 @@ select
     page_location,
     coalesce(page_path, screen_name) as page_path,
     clean_page_title as page_title,
-    case when not is_referrer_ignored and referrer_hostname != page_hostname then referrer_hostname end
-        as external_referrer,
+    -- www.shop.example is no stranger to shop.example
+    case
+        when
+            not is_referrer_ignored
+            and referrer_hostname != page_hostname
+            and {{ bare_hostname('referrer_hostname') }} != {{ bare_hostname('page_hostname') }}
+            then referrer_hostname
+    end as external_referrer,
     session_engaged,
     -- a day at the most: longer is a clock that is wrong
     case when engagement_time_msec between 0 and 86400000 then engagement_time_msec end as engagement_msec,

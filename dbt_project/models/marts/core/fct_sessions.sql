@@ -131,7 +131,7 @@ engaged as (
         -- as exported where it is; else GA4's definition: 10 engaged seconds, two pages or a key event (rule 5)
         case
             when session_engaged is not null then session_engaged >= 1
-            else engagement_seconds >= 10 or page_views >= 2 or key_events > 0
+            else coalesce(engagement_seconds, 0) >= 10 or page_views >= 2 or key_events > 0
         end as is_engaged
     from with_source
 )
