@@ -23,11 +23,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.dry_run:
             plan = plan_load(settings)
-            for event_date, table_name, what in plan:
-                if what != "unchanged":
-                    print(f"{event_date} {table_name}: {what}")
-            counts = Counter(what for _, _, what in plan)
-            print("; ".join(f"{number} {what}" for what, number in sorted(counts.items())))
+            for table in plan:
+                if table.what != "unchanged":
+                    size = f", {table.size_bytes:,} bytes" if table.size_bytes else ""
+                    print(f"{table.event_date} {table.table_name}: {table.what}{size}")
+            counts = Counter(table.what for table in plan)
+            size = f"{sum(table.size_bytes for table in plan):,} bytes would be read"
+            print("; ".join([*(f"{number} {what}" for what, number in sorted(counts.items())), size]))
         else:
             print(load_changed_days(settings).to_text())
     except (SourceError, LakeLockedError) as error:

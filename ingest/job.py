@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import duckdb
 from tqdm import tqdm
@@ -24,7 +24,7 @@ from ingest.convert import LakeFile, UnreadableFileError, write_lake_file
 from ingest.names import KINDS
 from ingest.quarantine import Problem
 from ingest.report import LoadedDay, LoadReport
-from ingest.source import FetchError, ListedFile, Source, SourceTable
+from ingest.source import ExportSource, FetchError, ListedFile, SourceTable, open_source
 from warehouse.lake import Manifest, SourceFile, read_manifests
 from warehouse.settings import Settings
 
@@ -40,6 +40,15 @@ _CHUNK_BYTES = 4 * 2**20
 _DAYS_PER_LOG_LINE = 10
 
 State = Literal["unchanged", "to load", "to compare", "known broken"]
+
+
+class PlannedTable(NamedTuple):
+    """What a load would do about one table of the source, or (`to retire`) of the lake."""
+
+    event_date: dt.date
+    table_name: str
+    what: str
+    size_bytes: int  # as the source counts them; 0 where nothing would be read
 
 
 @dataclass
@@ -74,7 +83,7 @@ def load_changed_days(settings: Settings, *, progress: bool = True) -> LoadRepor
     """
     started = time.monotonic()
     with place.hold_lake(settings):
-        source = Source(settings.export_uri)
+        source = open_source(settings, progress=progress)
         listing = source.list_tables()
         for message in listing.impossible_names:
             logger.warning("not loaded: %s", message)
@@ -97,12 +106,12 @@ def load_changed_days(settings: Settings, *, progress: bool = True) -> LoadRepor
     )
 
 
-def plan_load(settings: Settings) -> list[tuple[dt.date, str, str]]:
-    """What a load would do, changing nothing: (date, table, what), judged by names, sizes and times alone.
+def plan_load(settings: Settings) -> list[PlannedTable]:
+    """What a load would do, changing nothing, judged by names, sizes and times alone.
 
     `what` is to load, to compare (fetched to see whether it changed), unchanged, known broken, superseded or to retire.
     """
-    source = Source(settings.export_uri)
+    source = open_source(settings)
     listing = source.list_tables()
     manifests = read_manifests(settings)
     newest_daily = resolve.find_newest_daily(
@@ -115,20 +124,22 @@ def plan_load(settings: Settings) -> list[tuple[dt.date, str, str]]:
         best = next((table for table in tables if resolve.counts(table.kind, event_date, newest_daily)), None)
         for table in tables:
             if table is not best or (current is not None and resolve.is_worse(table.kind, current.kind)):
-                plan.append((event_date, table.name, "superseded"))
-            else:
-                plan.append((event_date, table.name, _judge(settings, table, current, source.uri)))
+                plan.append(PlannedTable(event_date, table.name, "superseded", 0))
+                continue
+            what = _judge(settings, table, current, source.uri)
+            size_bytes = sum(file.size_bytes for file in table.files) if what in {"to load", "to compare"} else 0
+            plan.append(PlannedTable(event_date, table.name, what, size_bytes))
     kinds = {event_date: manifest.kind for event_date, manifest in manifests.items()}
     better = [table.event_date for table in listing.tables if table.kind != "intraday"]
     for event_date in resolve.find_retired(kinds, better, newest_daily):
-        plan.append((event_date, manifests[event_date].table_name, "to retire"))
+        plan.append(PlannedTable(event_date, manifests[event_date].table_name, "to retire", 0))
     return plan
 
 
 class _Loader:
     """One load: the tables of the source against the partitions of the lake."""
 
-    def __init__(self, settings: Settings, source: Source) -> None:
+    def __init__(self, settings: Settings, source: ExportSource) -> None:
         self._settings, self._source = settings, source
         self._lake = read_manifests(settings)
         self._done = _Progress()
@@ -220,7 +231,7 @@ class _Loader:
         partition.mkdir()
         written: dict[str, LakeFile] = {}
         problems: list[tuple[Problem, _Fetched]] = []
-        has_bytes = any(file.size_bytes for file in facts)
+        has_bytes = any(file.path.stat().st_size for file in fetched)
         # A connection of its own: an engine that a broken file has upset must not fail the next day too.
         with _connect(self._settings) as connection:
             for position, file in enumerate(fetched):
@@ -314,7 +325,7 @@ def _connect(settings: Settings) -> duckdb.DuckDBPyConnection:
 def _convert(connection: duckdb.DuckDBPyConnection, file: _Fetched, target: Path, *, may_be_empty: bool) -> LakeFile:
     """Write one lake file. A file that cannot be read stays as it was fetched, for the quarantine."""
     # BigQuery ends a sharded export with a shard of no bytes; a whole table of no bytes is a failed transfer.
-    if file.facts.size_bytes == 0 and (file.listed.form == "parquet" or not may_be_empty):
+    if file.path.stat().st_size == 0 and (file.listed.form == "parquet" or not may_be_empty):
         raise UnreadableFileError("the file is empty (0 bytes)", what_to_do="export or copy this table again")
     if not file.listed.is_gzipped:
         return write_lake_file(connection, file.path, file.listed.form, target)
