@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import logging
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -122,6 +123,9 @@ class FileSource:
         self.uri = redact_uri(uri)
         self._secrets = _userinfo_of(uri)
         scheme = uri.partition("://")[0] if "://" in uri else "file"
+        if scheme in {"gs", "gcs"}:
+            # Otherwise gcsfs asks another API, over gRPC, what kind of bucket it is, before it reads each of them.
+            os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         try:
             self._fs, root = fsspec.url_to_fs(uri, skip_instance_cache=True, use_listings_cache=False)
         except Exception as error:  # unknown scheme, client not installed, or a store that is asked already here
@@ -224,7 +228,9 @@ class FileSource:
         except Exception as error:  # every store raises errors of its own
             raise SourceError(
                 f"cannot list {self.uri}: {self._redact(error)}; check the URI, the network and the credentials "
-                "(for S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL)"
+                "(for S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL; for Google: "
+                "`gcloud auth application-default login` or GOOGLE_APPLICATION_CREDENTIALS, and the role Storage "
+                "Object Viewer on the bucket)"
             ) from None
         if not exists:
             raise SourceError(

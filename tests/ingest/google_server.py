@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import functools
 import hashlib
 import json
@@ -287,6 +286,6 @@ def _item(key: str, content: bytes) -> dict[str, Any]:
         "md5Hash": digest,
         "etag": f"{digest}/1",
         "generation": "1",
-        "updated": dt.datetime(2026, 8, 9, tzinfo=dt.UTC).isoformat(),
-        "timeCreated": dt.datetime(2026, 8, 9, tzinfo=dt.UTC).isoformat(),
+        "updated": "2026-08-09T00:00:00.000Z",
+        "timeCreated": "2026-08-09T00:00:00.000Z",
     }
