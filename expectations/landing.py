@@ -347,10 +347,10 @@ def _create_event_names(connection: duckdb.DuckDBPyConnection) -> None:
 def _create_drift(
     connection: duckdb.DuckDBPyConnection, manifests: dict[dt.date, Manifest], changed: list[dt.date]
 ) -> None:
-    """One row per difference between the exported and the known schema, with the days it was seen on."""
+    """Two tables of differences between exports: `drift`, from the known schema, and `schema_changes`, from day to day."""
     seen = [
         (date, change, name, exported_as)
-        for date in changed
+        for date in manifests
         for change, columns in (
             ("unknown", manifests[date].unknown_columns),
             ("missing", dict.fromkeys(manifests[date].missing_columns, "")),
@@ -368,14 +368,40 @@ def _create_drift(
         f"""
         create table drift as
         select
-            column_name || if(exported_as = '', '', ' as ' || left(exported_as, 120))
-            || if(count(*) = 1, ' on ', ' on ' || count(*) || ' days, ') || min(event_date)
+            column_name || if(count(*) = 1, ' on ', ' on ' || count(*) || ' days, ') || min(event_date)
             || if(count(*) = 1, '', ' to ' || max(event_date)) as subject,
             change,
-            column_name,
             column_name in ({required}) as is_required
         from seen_drift
-        group by change, column_name, exported_as
+        inner join partitions using (event_date)
+        where is_changed
+        group by change, column_name
+        """
+    )
+    # As in dbt's ops.schema_changes: a difference is told on the day it begins, against the loaded day before, and the
+    # return to the known schema is none.
+    connection.execute(
+        """
+        create table schema_changes as
+        with previous as (
+            select event_date, lag(event_date) over (order by event_date) as previous_date from partitions
+        )
+        select
+            now.column_name || if(now.exported_as = '', '', ' as ' || left(now.exported_as, 120))
+            || ' from ' || now.event_date || coalesce(
+                if(before.change = 'missing', ' (absent before)', ' (' || left(before.exported_as, 120) || ' before)'), ''
+            ) as subject,
+            now.change,
+            now.column_name,
+            now.event_date
+        from seen_drift as now
+        inner join partitions on now.event_date = partitions.event_date
+        inner join previous on now.event_date = previous.event_date
+        left join seen_drift as before
+            on now.column_name = before.column_name and previous.previous_date = before.event_date
+        where
+            partitions.is_changed
+            and (before.change, before.exported_as) is distinct from (now.change, now.exported_as)
         """
     )
 
