@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
-import hashlib
 import logging
-import os
 import shutil
 import sys
 import time
@@ -19,23 +17,20 @@ from typing import Any, Literal, NamedTuple
 import duckdb
 from tqdm import tqdm
 
-from ingest import place, quarantine, resolve
+from ingest import content, place, quarantine, resolve
 from ingest.convert import LakeFile, UnreadableFileError, write_lake_file
+from ingest.engine import open_engine
+from ingest.forget import drop_rows, find_forgotten_ids, purge
 from ingest.names import KINDS
 from ingest.quarantine import Problem
 from ingest.report import LoadedDay, LoadReport
 from ingest.source import ExportSource, FetchError, ListedFile, SourceTable, open_source
+from warehouse.forgotten import add_forgotten, read_forgotten
 from warehouse.lake import Manifest, SourceFile, read_manifests
 from warehouse.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# Part of every content hash: raise it when the same source files must make different lake files.
-LOADER_VERSION = 1
-
-# Each thread holds a block of rows or JSON: without a bound, a large machine would not fit into the memory limit.
-_MAX_THREADS = 4
-_DEFAULT_MEMORY_LIMIT = "2GB"
 _CHUNK_BYTES = 4 * 2**20
 _DAYS_PER_LOG_LINE = 10
 
@@ -101,6 +96,7 @@ def load_changed_days(settings: Settings, *, progress: bool = True) -> LoadRepor
         quarantined=done.quarantined,
         impossible_names=list(listing.impossible_names),
         ignored_files=listing.ignored_files,
+        forgotten_rows=sum(manifest.forgotten_rows for manifest in done.manifests),
         uncast_values=done.uncast,
         schema_drift=_summarise_drift(done.manifests),
     )
@@ -141,6 +137,9 @@ class _Loader:
 
     def __init__(self, settings: Settings, source: ExportSource) -> None:
         self._settings, self._source = settings, source
+        self._forgotten = read_forgotten(settings)
+        if self._forgotten is not None and not self._forgotten.is_purged:
+            self._forgotten = purge(settings, self._forgotten)  # what a killed command has left to do
         self._lake = read_manifests(settings)
         self._done = _Progress()
 
@@ -166,6 +165,8 @@ class _Loader:
         kinds = {event_date: manifest.kind for event_date, manifest in self._lake.items()}
         for event_date in resolve.find_retired(kinds, better, newest_daily):
             self._retire(self._lake.pop(event_date))
+        if self._forgotten is not None and not self._forgotten.is_purged:
+            self._forgotten = purge(self._settings, self._forgotten)  # the past of devices that turned up in this load
         return self._done
 
     def _tick(self, bar: tqdm[Any], total: int, *, log: bool) -> None:
@@ -193,7 +194,7 @@ class _Loader:
             self._done.unchanged += 1
             return True
         if state == "known broken":
-            folder = quarantine.find_entry(self._settings, table, LOADER_VERSION)
+            folder = quarantine.find_entry(self._settings, table, content.LOADER_VERSION)
             if folder is not None:
                 self._report_broken(table, folder, is_new=False)
                 return False
@@ -221,8 +222,12 @@ class _Loader:
             self._quarantine(table, [problem], is_final=False)
             return False
         facts = [file.facts for file in fetched]
-        content_hash = hash_content(table.kind, facts)
-        if current is not None and current.content_hash == content_hash and place.is_whole(self._settings, current):
+        if (
+            current is not None
+            # what was forgotten in the lake has been forgotten in these same rows
+            and current.content_hash == content.hash_content(table.kind, facts, current.forgotten_rows)
+            and place.is_whole(self._settings, current)
+        ):
             self._lake[table.event_date] = replace(current, source_uri=self._source.uri, source_files=facts)
             place.refresh_manifest(self._settings, self._lake[table.event_date])
             self._done.unchanged += 1
@@ -233,7 +238,7 @@ class _Loader:
         problems: list[tuple[Problem, _Fetched]] = []
         has_bytes = any(file.path.stat().st_size for file in fetched)
         # A connection of its own: an engine that a broken file has upset must not fail the next day too.
-        with _connect(self._settings) as connection:
+        with open_engine(self._settings) as connection:
             for position, file in enumerate(fetched):
                 name = f"part-{position:05}.parquet"
                 try:
@@ -248,7 +253,9 @@ class _Loader:
                 broken_files=[(file.listed.name, file.path) for _, file in problems],
             )
             return False
-        manifest = _write_manifest(table, self._source.uri, facts, content_hash, written)
+        forgotten_rows = self._drop_forgotten(partition, written)
+        content_hash = content.hash_content(table.kind, facts, forgotten_rows)
+        manifest = _write_manifest(table, self._source.uri, facts, content_hash, written, forgotten_rows)
         place.put_partition(self._settings, manifest, partition)
         self._lake[table.event_date] = manifest
         for file, lake_file in zip(fetched, written.values(), strict=True):
@@ -258,6 +265,25 @@ class _Loader:
         change = "new" if current is None else "rewritten"
         self._done.loaded.append(LoadedDay(manifest.event_date, table.kind, manifest.row_count, change))
         return True
+
+    def _drop_forgotten(self, partition: Path, written: dict[str, LakeFile]) -> int:
+        """Take the rows of forgotten people out of a day's files; returns how many those were."""
+        if self._forgotten is None:
+            return 0
+        files = {name: partition / name for name in written}
+        total = 0
+        with open_engine(self._settings) as connection:
+            devices = find_forgotten_ids(connection, self._settings, self._forgotten, list(files.values()))
+            if devices:
+                self._forgotten = add_forgotten(self._settings, devices)
+            for name, path in files.items():
+                rest = path.with_suffix(".rest")
+                dropped = drop_rows(connection, path, rest)
+                if dropped:
+                    rest.replace(path)
+                    written[name] = replace(written[name], row_count=written[name].row_count - dropped)
+                    total += dropped
+        return total
 
     def _fetch(self, table: SourceTable, workspace: Path) -> list[_Fetched]:
         fetched = []
@@ -279,8 +305,9 @@ class _Loader:
             table,
             problems,
             source_uri=self._source.uri,
-            loader_version=LOADER_VERSION,
-            broken_files=broken_files,
+            loader_version=content.LOADER_VERSION,
+            # its rows cannot be told apart, and some may be a forgotten person's
+            broken_files=broken_files if self._forgotten is None else (),
             is_final=is_final,
         )
         for problem in problems:
@@ -308,20 +335,6 @@ class _Loader:
         )
 
 
-def _connect(settings: Settings) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(
-        config={
-            # Row numbers in messages and in the lake are those of the file.
-            "preserve_insertion_order": True,
-            "memory_limit": settings.duckdb_memory_limit or _DEFAULT_MEMORY_LIMIT,
-            "temp_directory": str(place.staging_dir(settings) / "duckdb"),
-            "threads": settings.duckdb_threads or min(_MAX_THREADS, os.cpu_count() or 1),
-        }
-    )
-    connection.execute("set enable_progress_bar = false")
-    return connection
-
-
 def _convert(connection: duckdb.DuckDBPyConnection, file: _Fetched, target: Path, *, may_be_empty: bool) -> LakeFile:
     """Write one lake file. A file that cannot be read stays as it was fetched, for the quarantine."""
     # BigQuery ends a sharded export with a shard of no bytes; a whole table of no bytes is a failed transfer.
@@ -343,21 +356,16 @@ def _convert(connection: duckdb.DuckDBPyConnection, file: _Fetched, target: Path
         plain.unlink(missing_ok=True)
 
 
-def hash_content(kind: str, files: Iterable[SourceFile]) -> str:
-    """sha256 over the loader's version, the table's kind and the sorted hashes of its files: no name, time or order."""
-    parts = [f"loader {LOADER_VERSION}", kind, *sorted(file.sha256 for file in files)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
 def _judge(settings: Settings, table: SourceTable, current: Manifest | None, source_uri: str) -> State:
     """What is to be done about a table, told without fetching it."""
     if current is not None and current.table_name == table.name and place.is_whole(settings, current):
         known = [(file.name, file.size_bytes, file.modified_at, file.etag) for file in current.source_files]
         can_tell = all(file.modified_at or file.etag for file in table.files)
         is_same = current.source_uri == source_uri and known == table.fingerprint and can_tell
-        if is_same and current.content_hash == hash_content(current.kind, current.source_files):
+        known_hash = content.hash_content(current.kind, current.source_files, current.forgotten_rows)
+        if is_same and current.content_hash == known_hash:
             return "unchanged"
-    if quarantine.find_entry(settings, table, LOADER_VERSION) is not None:
+    if quarantine.find_entry(settings, table, content.LOADER_VERSION) is not None:
         return "known broken"
     return "to load" if current is None or current.table_name != table.name else "to compare"
 
@@ -371,7 +379,12 @@ def _group_by_date(tables: Iterable[SourceTable]) -> dict[dt.date, list[SourceTa
 
 
 def _write_manifest(
-    table: SourceTable, source_uri: str, facts: list[SourceFile], content_hash: str, written: dict[str, LakeFile]
+    table: SourceTable,
+    source_uri: str,
+    facts: list[SourceFile],
+    content_hash: str,
+    written: dict[str, LakeFile],
+    forgotten_rows: int,
 ) -> Manifest:
     files = list(written.values())
     missing = set.intersection(*(set(file.missing_columns) for file in files))
@@ -384,6 +397,7 @@ def _write_manifest(
         content_hash=content_hash,
         row_count=sum(file.row_count for file in files),
         lake_files=list(written),
+        forgotten_rows=forgotten_rows,
         loaded_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         unknown_columns={name: dtype for file in files for name, dtype in file.unknown_columns.items()},
         missing_columns=[name for name in files[0].missing_columns if name in missing],

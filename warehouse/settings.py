@@ -125,6 +125,11 @@ class Settings(BaseSettings):
         return self.home / "quarantine"
 
     @property
+    def forgotten_dir(self) -> Path:
+        """The list of forgotten people, as hashes, and the key to them."""
+        return self.home / "forgotten"
+
+    @property
     def published_path(self) -> Path:
         """The warehouse that everybody reads."""
         return self.home / "warehouse.duckdb"
