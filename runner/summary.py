@@ -95,20 +95,22 @@ def _data(connection: duckdb.DuckDBPyConnection, settings: Settings) -> str:
 
 
 def _schema(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """How the newest day's export differs from the schema that Funnelhouse knows, and since when."""
+    """How the export differs from the schema that Funnelhouse knows: now, or on one of the last days."""
     rows = _rows(
         connection,
-        """
-        select change, column_name, event_date from ops.schema_changes
-        where is_current and differs_from_known_schema
+        f"""
+        select column_name || ' ' || change || ' since ' || event_date || if(is_current, '', ' until ' || last_date)
+        from ops.schema_changes
+        where
+            differs_from_known_schema
+            and last_date > (select max(event_date) - {RECENT_DAYS} from ops.ingest_ledger)
         order by event_date desc, change, column_name
         """,
     )
     if not rows:
         return []
-    shown = [f"{column} {change} since {date}" for change, column, date in rows[:SHOWN_COLUMNS]]
     more = f", and {len(rows) - SHOWN_COLUMNS} more" if len(rows) > SHOWN_COLUMNS else ""
-    return [f"  schema: {', '.join(shown)}{more} (all changes: ops.schema_changes)"]
+    return [f"  schema: {', '.join(text for (text,) in rows[:SHOWN_COLUMNS])}{more} (see ops.schema_changes)"]
 
 
 def _kpis(connection: duckdb.DuckDBPyConnection) -> str:
