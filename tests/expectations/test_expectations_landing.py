@@ -208,6 +208,14 @@ def test_volume_is_not_judged_without_history_or_before_the_daily_table(settings
     assert dict(prepared(settings, "select event_date, volume_ratio from days"))[day(7)] == pytest.approx(0.3)
 
 
+def test_a_day_is_not_short_because_somebody_was_forgotten(settings: Settings) -> None:
+    for number in range(8):
+        write_day(settings, day(number))
+    write_day(settings, day(7), rows=0, forgotten_rows=100)
+    rows = prepared(settings, "select daily_rows, volume_ratio, rows_off_manifest from days order by event_date")
+    assert rows[-1] == (100, 1.0, 0)
+
+
 def test_usual_volume_is_the_median_of_the_weekday(settings: Settings) -> None:
     for number in range(28):
         # Tuesdays of 40, 50, 60 and 1000 rows among days of 100

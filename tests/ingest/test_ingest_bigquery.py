@@ -185,6 +185,16 @@ def test_a_table_without_a_required_column_is_quarantined(
     assert google.count(r"/data\?") == asked
 
 
+def test_a_value_that_is_not_of_its_type_costs_its_day(
+    settings: Settings, google: GoogleServer, tmp_path: Path
+) -> None:
+    google.tables = {"events_20260801": _table(tmp_path, 3), "events_20260802": _table(tmp_path, 3, "20260802")}
+    google.tables["events_20260801"].rows[1]["f"][1]["v"] = "soon"
+    report = load_changed_days(settings, progress=False)
+    assert [day.event_date for day in report.days_loaded] == ["2026-08-02"]
+    assert "events_20260801 holds a value that is not of its type" in report.quarantined[0]["reason"]
+
+
 def test_passing_troubles_are_tried_again(settings: Settings, google: GoogleServer, tmp_path: Path) -> None:
     google.tables = {"events_20260801": _table(tmp_path, 10)}
     google.most_rows_per_page = 4
@@ -203,6 +213,7 @@ def test_passing_troubles_are_tried_again(settings: Settings, google: GoogleServ
     [
         (Fault(r"/tables\?", 403, "accessDenied", 9, "Access Denied: Dataset x"), "BigQuery Data Viewer"),
         (Fault(r"/data\?", 403, "accessDenied", 9, "Access Denied: Table x"), "BigQuery Data Viewer"),
+        (Fault(r"/data\?", 403, "quotaExceeded", 9, "Quota exceeded"), "quota for reading .* run again later"),
         (Fault(r"/tables\?", 404, "notFound", 9, "Not found: Dataset x"), "does not exist: .*analytics_ and the id"),
         (Fault(r"/tables\?", 400, "invalid", 9, "Invalid project"), "cannot read .*Invalid project"),
     ],

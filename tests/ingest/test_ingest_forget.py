@@ -71,18 +71,15 @@ WITHOUT_ANN = {
 }
 
 
-@pytest.mark.parametrize("user", ["ann", "ann2", "phone", "tablet", " tablet "])
-def test_a_person_is_all_that_is_linked(settings: Settings, user: str) -> None:
-    person = find_person(settings, user)
-    assert (person.user_ids, person.devices) == (["ann", "ann2"], ["phone", "tablet"])
-    assert person.rows == {"2026-08-01": 1, "2026-08-02": 2, "2026-08-03": 2}
+def test_a_person_is_all_that_is_linked_and_nobody_is_no_person(settings: Settings) -> None:
+    for user in ("ann", "ann2", "phone", "tablet", " tablet "):
+        person = find_person(settings, user)
+        assert (person.user_ids, person.devices) == (["ann", "ann2"], ["phone", "tablet"])
+        assert person.rows == {"2026-08-01": 1, "2026-08-02": 2, "2026-08-03": 2}
     assert _lake(settings)["2026-08-03"] == [("ann2", "tablet"), ("null", "tablet")]
-
-
-@pytest.mark.parametrize("user", ["", "  ", "null", "(not set)", "Undefined"])
-def test_an_id_of_nobody_is_refused(settings: Settings, user: str) -> None:
-    with pytest.raises(ForgetError, match="nobody in particular"):
-        find_person(settings, user)
+    for user in ("", "  ", "null", "(not set)", "Undefined"):
+        with pytest.raises(ForgetError, match="nobody in particular"):
+            find_person(settings, user)
 
 
 def test_a_login_that_links_everybody_is_refused(settings: Settings, source: Path) -> None:
@@ -160,7 +157,12 @@ def test_somebody_who_is_not_there_yet_is_kept_out(settings: Settings, source: P
     assert _lake(settings)["2026-08-05"] == [("x", "y")]
 
 
+def _count_files_naming(settings: Settings, name: bytes) -> int:
+    return sum(name in path.read_bytes() for path in settings.home.rglob("*") if path.is_file())
+
+
 def test_ids_are_kept_as_keyed_hashes_that_only_the_owner_reads(settings: Settings) -> None:
+    assert _count_files_naming(settings, b"tablet") > 0
     forget_person(settings, "ann")
     folder = settings.forgotten_dir
     assert {path.name: oct(path.stat().st_mode & 0o777) for path in folder.iterdir()} == {
@@ -174,9 +176,7 @@ def test_ids_are_kept_as_keyed_hashes_that_only_the_owner_reads(settings: Settin
     }
     assert listed["is_purged"] is True
     assert key not in repr(read_forgotten(settings))
-    for path in settings.home.rglob("*"):
-        if path.is_file():
-            assert b"tablet" not in path.read_bytes(), path
+    assert _count_files_naming(settings, b"tablet") == 0
 
 
 def test_a_list_without_its_key_stops_the_load(settings: Settings) -> None:
@@ -242,7 +242,7 @@ def test_a_kill_at_any_moment_is_finished_by_the_next_load(
     base = settings.home
     command = [sys.executable, "-c", code, str(source)]
     killed = 0
-    for number in range(6):
+    for number in range(4):
         home = tmp_path / f"home-{number}"
         subprocess.run(["cp", "-r", str(base), str(home)], check=True)
         killed_settings = make_settings(source=str(source), home=home)
@@ -250,7 +250,7 @@ def test_a_kill_at_any_moment_is_finished_by_the_next_load(
             [*command, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT_DIR
         ) as process:
             assert process.stdin and process.stdout and process.stdout.readline() == "ready\n"
-            process.stdin.write(f"{0.02 + 0.05 * number}\n")
+            process.stdin.write(f"{0.02 + 0.07 * number}\n")
             process.stdin.close()
             killed += process.stdout.read().strip() == "True"
         load_changed_days(killed_settings, progress=False)
