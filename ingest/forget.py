@@ -18,8 +18,8 @@ from ingest import place, quarantine
 from ingest.content import hash_content
 from ingest.convert import quote_path, quote_text
 from ingest.engine import open_engine
-from warehouse.forgotten import Forgotten, add_forgotten, mark_purged
-from warehouse.lake import Manifest, partition_dir, read_manifests
+from warehouse.forgotten import Forgotten, add_forgotten, mark_purged, read_forgotten
+from warehouse.lake import PARTITION_PREFIX, Manifest, partition_dir, read_manifests
 from warehouse.settings import Settings
 from warehouse.state import open_state
 
@@ -59,9 +59,11 @@ def find_person(settings: Settings, user: str) -> Person:
                 f"{len(linked):,} ids are linked to this one, so one of its login ids stands for nobody in particular; "
                 "add that to placeholder_user_ids in dbt_project/dbt_project.yml and try again"
             )
+        in_partitions = [path for path in files if path.parent.parent == settings.lake_dir]
         rows = _query(
             connection,
-            f"select regexp_extract(filename, 'event_date=([0-9-]+)', 1), count(*) from {_relation(files)} "
+            f"select parse_path(filename)[-2][{len(PARTITION_PREFIX) + 1}:] as event_date, count(*) "
+            f"from {_relation(in_partitions)} "
             "where trim(user_id) in (select id from linked) or trim(user_pseudo_id) in (select id from linked) "
             "group by 1 order by 1",
         )
@@ -79,6 +81,12 @@ def forget_person(settings: Settings, user: str) -> Person:
         person = find_person(settings, user)
         purge(settings, add_forgotten(settings, {user.strip(), *person.user_ids, *person.devices}))
     return person
+
+
+def finish_purge(settings: Settings) -> Forgotten | None:
+    """Remove whoever is on the list and not yet out of the lake; returns the list. The caller holds the lake."""
+    forgotten = read_forgotten(settings)
+    return forgotten if forgotten is None or forgotten.is_purged else purge(settings, forgotten)
 
 
 def purge(settings: Settings, forgotten: Forgotten) -> Forgotten:
@@ -101,7 +109,7 @@ def purge(settings: Settings, forgotten: Forgotten) -> Forgotten:
             if folder.parent == place.retired_dir(settings):
                 shutil.rmtree(folder)
                 continue
-            manifest = manifests[dt.date.fromisoformat(folder.name.partition("=")[2])]
+            manifest = manifests[dt.date.fromisoformat(folder.name.removeprefix(PARTITION_PREFIX))]
             _rewrite_partition(settings, connection, manifest, touched)
     return mark_purged(settings, forgotten)
 

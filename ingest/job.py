@@ -20,12 +20,12 @@ from tqdm import tqdm
 from ingest import content, place, quarantine, resolve
 from ingest.convert import LakeFile, UnreadableFileError, write_lake_file
 from ingest.engine import open_engine
-from ingest.forget import drop_rows, find_forgotten_ids, purge
+from ingest.forget import drop_rows, find_forgotten_ids, finish_purge
 from ingest.names import KINDS
 from ingest.quarantine import Problem
 from ingest.report import LoadedDay, LoadReport
 from ingest.source import ExportSource, FetchError, ListedFile, SourceTable, open_source
-from warehouse.forgotten import add_forgotten, read_forgotten
+from warehouse.forgotten import Forgotten, add_forgotten
 from warehouse.lake import Manifest, SourceFile, read_manifests
 from warehouse.settings import Settings
 
@@ -78,11 +78,12 @@ def load_changed_days(settings: Settings, *, progress: bool = True) -> LoadRepor
     """
     started = time.monotonic()
     with place.hold_lake(settings):
+        forgotten = finish_purge(settings)  # what a killed command has left to do
         source = open_source(settings, progress=progress)
         listing = source.list_tables()
         for message in listing.impossible_names:
             logger.warning("not loaded: %s", message)
-        done = _Loader(settings, source).load(listing.tables, progress=progress)
+        done = _Loader(settings, source, forgotten).load(listing.tables, progress=progress)
         quarantine.resolve_entries(settings, done.broken_folders, done.good_tables)
         quarantine.record_quarantined_files(settings)
     return LoadReport(
@@ -135,11 +136,8 @@ def plan_load(settings: Settings) -> list[PlannedTable]:
 class _Loader:
     """One load: the tables of the source against the partitions of the lake."""
 
-    def __init__(self, settings: Settings, source: ExportSource) -> None:
-        self._settings, self._source = settings, source
-        self._forgotten = read_forgotten(settings)
-        if self._forgotten is not None and not self._forgotten.is_purged:
-            self._forgotten = purge(settings, self._forgotten)  # what a killed command has left to do
+    def __init__(self, settings: Settings, source: ExportSource, forgotten: Forgotten | None) -> None:
+        self._settings, self._source, self._forgotten = settings, source, forgotten
         self._lake = read_manifests(settings)
         self._done = _Progress()
 
@@ -165,8 +163,7 @@ class _Loader:
         kinds = {event_date: manifest.kind for event_date, manifest in self._lake.items()}
         for event_date in resolve.find_retired(kinds, better, newest_daily):
             self._retire(self._lake.pop(event_date))
-        if self._forgotten is not None and not self._forgotten.is_purged:
-            self._forgotten = purge(self._settings, self._forgotten)  # the past of devices that turned up in this load
+        finish_purge(self._settings)  # the past of devices that turned up in this load
         return self._done
 
     def _tick(self, bar: tqdm[Any], total: int, *, log: bool) -> None:

@@ -208,7 +208,7 @@ def test_copies_beside_the_lake_go(settings: Settings, source: Path) -> None:
             "insert into validation_results values (?, ?, ?)",
             [("marts", 0, "web|phone|1"), ("marts", 1, "9 checked"), ("landing", 0, "2026-08-01")],
         )
-    forget_person(settings, "ann")
+    assert list(forget_person(settings, "ann").rows) == ["2026-08-01", "2026-08-02", "2026-08-03"]
     assert [path.name for path in entry.iterdir()] == ["reason.json"]
     assert list(retired.iterdir()) == [] and not pages.exists()
     with sqlite3.connect(settings.state_path) as state:
