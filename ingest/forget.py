@@ -22,6 +22,7 @@ from warehouse.forgotten import Forgotten, add_forgotten, mark_purged, read_forg
 from warehouse.lake import PARTITION_PREFIX, Manifest, partition_dir, read_manifests
 from warehouse.settings import Settings
 from warehouse.state import open_state
+from warehouse.transaction import request_full_rebuild
 
 # More than any person has: an id that stands for nobody ("test", "logged-out") links everybody.
 MAX_LINKED_IDS = 1000
@@ -94,6 +95,8 @@ def purge(settings: Settings, forgotten: Forgotten) -> Forgotten:
 
     The caller holds the lake.
     """
+    # Rows that are deleted from a database stay in its file for a while: the next build makes a new one.
+    request_full_rebuild(settings)
     # Nobody can tell whose rows a broken file holds.
     quarantine.drop_kept_files(settings)
     _drop_validation_examples(settings)

@@ -68,12 +68,6 @@ def mark_purged(settings: Settings, forgotten: Forgotten) -> Forgotten:
     return _write(settings, Forgotten(forgotten.key, forgotten.id_hashes, is_purged=True))
 
 
-def count_forgotten(settings: Settings) -> int:
-    """How many ids are on the list. It only ever grows, so an equal count means an equal list."""
-    forgotten = read_forgotten(settings)
-    return len(forgotten.id_hashes) if forgotten else 0
-
-
 def _make_key(settings: Settings) -> str:
     settings.forgotten_dir.mkdir(parents=True, exist_ok=True)
     # a key without a list is left from a killed first time, and hides nobody

@@ -17,7 +17,6 @@ from typing import Any
 import duckdb
 
 from warehouse.connect import open_build, open_published
-from warehouse.forgotten import count_forgotten
 from warehouse.lake import Manifest, read_manifests
 from warehouse.settings import Settings
 
@@ -62,9 +61,7 @@ def plan_build(settings: Settings, *, now: dt.datetime | None = None) -> BuildPl
     if _rebuild_request(settings).exists():
         return BuildPlan(["a full rebuild was asked for"], all_dates, True)
     if fingerprint != project_fingerprint(settings):
-        return BuildPlan(
-            ["the SQL, a setting that it depends on, or the list of forgotten people has changed"], all_dates, True
-        )
+        return BuildPlan(["the SQL or a setting that it depends on has changed"], all_dates, True)
     current = {day.isoformat(): manifest.content_hash for day, manifest in manifests.items()}
     touched = sorted(day for day in built.keys() | current.keys() if built.get(day) != current.get(day))
     reasons = [f"{len(touched)} days are new, rewritten or gone"] if touched else []
@@ -207,8 +204,6 @@ def project_fingerprint(settings: Settings) -> str:
         digest.update(path.relative_to(project).as_posix().encode())
         digest.update(path.read_bytes())
     digest.update(json.dumps(dbt_vars(settings), sort_keys=True).encode())
-    # rows deleted from a database stay in its file for a while: after somebody was forgotten, a new file is made
-    digest.update(f"{count_forgotten(settings)} forgotten".encode())
     return digest.hexdigest()
 
 

@@ -21,6 +21,7 @@ from ingest.job import load_changed_days, plan_load
 from warehouse.forgotten import ForgottenListError, read_forgotten
 from warehouse.lake import read_manifests
 from warehouse.settings import PROJECT_DIR, Settings
+from warehouse.transaction import plan_build
 
 
 def _events(day: str, *people: tuple[str | None, str | None]) -> list[dict[str, Any]]:
@@ -94,6 +95,7 @@ def test_a_login_that_links_everybody_is_refused(settings: Settings, source: Pat
 def test_their_rows_go_and_touched_days_are_new_to_the_build(settings: Settings) -> None:
     before = read_manifests(settings)
     assert sum(forget_person(settings, "phone").rows.values()) == 5
+    assert plan_build(settings).is_full_rebuild and (settings.home / "rebuild.requested").exists()
     assert _lake(settings) == WITHOUT_ANN
     after = read_manifests(settings)
     changed = [day.isoformat() for day in before if before[day].content_hash != after[day].content_hash]
