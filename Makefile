@@ -41,6 +41,15 @@ models: $(VENV)/.installed  ## List the trained models
 alerts: $(VENV)/.installed  ## List the incidents
 	@$(BIN)/python -m alerts list
 
+# every shell has a USER of its own: only one given to make is meant
+forget: $(VENV)/.installed  ## Remove a person for good, then run: make forget USER=… (user_id or user_pseudo_id)
+ifneq ($(origin USER),command line)
+	@echo "say whom: make forget USER=… (a user_id or a user_pseudo_id)"; exit 2
+else
+	@$(BIN)/python -m ingest forget -- "$$USER"
+	@env -u USER $(BIN)/python -m runner run
+endif
+
 docs: $(VENV)/.installed  ## Write the documentation of every table as one HTML file
 	@$(BIN)/python -m runner docs
 
@@ -70,4 +79,4 @@ lock:  ## Resolve requirements.in and requirements-dev.in anew
 clean:  ## Remove .venv and caches (not the data)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dbt_project/target
 
-.PHONY: help install run rebuild summary sql models alerts docs up down test lint lock clean
+.PHONY: help install run rebuild summary sql models alerts forget docs up down test lint lock clean

@@ -76,16 +76,17 @@ def _create_partitions(
     """One row per partition of the lake; the changed ones carry the bounds of plausible timestamps, µs UTC."""
     connection.execute(
         "create table partitions (event_date date, table_name varchar, kind varchar, row_count bigint, "
-        "is_changed boolean, earliest_us bigint, latest_us bigint)"
+        "exported_rows bigint, is_changed boolean, earliest_us bigint, latest_us bigint)"
     )
     connection.executemany(
-        "insert into partitions values (?, ?, ?, ?, ?, ?, ?)",
+        "insert into partitions values (?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 date,
                 manifest.table_name,
                 manifest.kind,
                 manifest.row_count,
+                manifest.row_count + manifest.forgotten_rows,
                 date in changed,
                 _start_of_day_us(date - dt.timedelta(days=1), settings),
                 _start_of_day_us(date + dt.timedelta(days=2), settings) - 1,
@@ -277,13 +278,13 @@ def _create_days(connection: duckdb.DuckDBPyConnection) -> None:
         ),
         -- Only a whole day can be compared, and only with whole days.
         daily as (
-            select event_date, row_count from partitions where kind = 'daily'
+            select event_date, exported_rows from partitions where kind = 'daily'
         ),
         usual as (
             select
                 today.event_date,
                 count(earlier.event_date) as history_days,
-                median(earlier.row_count) filter (
+                median(earlier.exported_rows) filter (
                     where datediff('day', earlier.event_date, today.event_date) % 7 = 0
                 ) as usual_rows
             from daily as today
@@ -302,7 +303,7 @@ def _create_days(connection: duckdb.DuckDBPyConnection) -> None:
             partitions.event_date,
             partitions.kind,
             partitions.row_count,
-            case when partitions.kind = 'daily' then partitions.row_count end as daily_rows,
+            case when partitions.kind = 'daily' then partitions.exported_rows end as daily_rows,
             case
                 when partitions.event_date not in (select event_date from unread)
                     then abs(partitions.row_count - coalesce(profile.rows_read, 0))
@@ -319,7 +320,7 @@ def _create_days(connection: duckdb.DuckDBPyConnection) -> None:
             usual.history_days,
             usual.usual_rows,
             case
-                when usual.history_days >= {HISTORY_DAYS} then partitions.row_count / nullif(usual.usual_rows, 0)
+                when usual.history_days >= {HISTORY_DAYS} then partitions.exported_rows / nullif(usual.usual_rows, 0)
             end as volume_ratio
         from partitions
         left join profile on partitions.event_date = profile.event_date
@@ -347,10 +348,10 @@ def _create_event_names(connection: duckdb.DuckDBPyConnection) -> None:
 def _create_drift(
     connection: duckdb.DuckDBPyConnection, manifests: dict[dt.date, Manifest], changed: list[dt.date]
 ) -> None:
-    """One row per difference between the exported and the known schema, with the days it was seen on."""
+    """Two tables of differences: `drift`, from the known schema, and `schema_changes`, from one day to the next."""
     seen = [
         (date, change, name, exported_as)
-        for date in changed
+        for date in manifests
         for change, columns in (
             ("unknown", manifests[date].unknown_columns),
             ("missing", dict.fromkeys(manifests[date].missing_columns, "")),
@@ -368,14 +369,41 @@ def _create_drift(
         f"""
         create table drift as
         select
-            column_name || if(exported_as = '', '', ' as ' || left(exported_as, 120))
-            || if(count(*) = 1, ' on ', ' on ' || count(*) || ' days, ') || min(event_date)
+            column_name || if(count(*) = 1, ' on ', ' on ' || count(*) || ' days, ') || min(event_date)
             || if(count(*) = 1, '', ' to ' || max(event_date)) as subject,
             change,
-            column_name,
             column_name in ({required}) as is_required
         from seen_drift
-        group by change, column_name, exported_as
+        inner join partitions using (event_date)
+        where is_changed
+        group by change, column_name
+        """
+    )
+    # As in dbt's ops.schema_changes: a difference is told on the day it begins, against the loaded day before, and the
+    # return to the known schema is none.
+    connection.execute(
+        """
+        create table schema_changes as
+        with previous as (
+            select event_date, lag(event_date) over (order by event_date) as previous_date from partitions
+        )
+        select
+            now.column_name || if(now.exported_as = '', '', ' as ' || left(now.exported_as, 120))
+            || ' from ' || now.event_date
+            || coalesce(
+                ' (' || if(before.change = 'missing', 'absent', left(before.exported_as, 120)) || ' before)', ''
+            ) as subject,
+            now.change,
+            now.column_name,
+            now.event_date
+        from seen_drift as now
+        inner join partitions on now.event_date = partitions.event_date
+        inner join previous on now.event_date = previous.event_date
+        left join seen_drift as before
+            on now.column_name = before.column_name and previous.previous_date = before.event_date
+        where
+            partitions.is_changed
+            and (before.change, before.exported_as) is distinct from (now.change, now.exported_as)
         """
     )
 

@@ -1,4 +1,4 @@
-"""`python -m ingest [--dry-run]`: bring the lake up to date with the export and say what was done."""
+"""`python -m ingest [--dry-run]`: bring the lake up to date with the export; `… forget USER`: remove a person."""
 
 from __future__ import annotations
 
@@ -7,33 +7,84 @@ import logging
 import sys
 from collections import Counter
 
+from ingest.forget import ForgetError, Person, find_person, forget_person
 from ingest.job import load_changed_days, plan_load
 from ingest.place import LakeLockedError
 from ingest.source import SourceError
-from warehouse.settings import load_settings
+from warehouse.forgotten import ForgottenListError
+from warehouse.settings import Settings, load_settings
+
+_SHOWN_IDS = 10
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code (0 also when files were quarantined: the other days are loaded)."""
     parser = argparse.ArgumentParser(prog="python -m ingest", description=__doc__)
     parser.add_argument("--dry-run", action="store_true", help="say what would be loaded, and change nothing")
+    commands = parser.add_subparsers(dest="command")
+    forget = commands.add_parser("forget", help="remove a person from the lake and keep them out for good")
+    forget.add_argument("user", help="a user_id or a user_pseudo_id")
+    forget.add_argument("--yes", action="store_true", help="do not ask")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     settings = load_settings()
     try:
+        if options.command == "forget":
+            return _forget(settings, options.user, is_confirmed=options.yes)
         if options.dry_run:
-            plan = plan_load(settings)
-            for event_date, table_name, what in plan:
-                if what != "unchanged":
-                    print(f"{event_date} {table_name}: {what}")
-            counts = Counter(what for _, _, what in plan)
-            print("; ".join(f"{number} {what}" for what, number in sorted(counts.items())))
+            _print_plan(settings)
         else:
             print(load_changed_days(settings).to_text())
-    except (SourceError, LakeLockedError) as error:
+    except (SourceError, LakeLockedError, ForgetError, ForgottenListError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _print_plan(settings: Settings) -> None:
+    plan = plan_load(settings)
+    for table in plan:
+        if table.what != "unchanged":
+            size = f", {table.size_bytes:,} bytes" if table.size_bytes else ""
+            print(f"{table.event_date} {table.table_name}: {table.what}{size}")
+    counts = Counter(table.what for table in plan)
+    size = f"{sum(table.size_bytes for table in plan):,} bytes would be read"
+    print("; ".join([*(f"{number} {what}" for what, number in sorted(counts.items())), size]))
+
+
+def _forget(settings: Settings, user: str, *, is_confirmed: bool) -> int:
+    print(_describe(find_person(settings, user)))
+    if not is_confirmed:
+        if not sys.stdin.isatty():
+            print("error: nobody is there to ask; add --yes to forget them", file=sys.stderr)
+            return 1
+        answer = input("Remove these rows, and keep these ids out for good? There is no way back. [y/N] ")
+        if answer.strip().lower() not in {"y", "yes"}:
+            print("nothing was changed")
+            return 1
+    person = forget_person(settings, user)
+    print(
+        f"{sum(person.rows.values()):,} rows removed from the lake, and kept out from now on. The published warehouse "
+        "still has them until the next run publishes: `make run`. Delete the person in GA4 and in the export as well."
+    )
+    return 0
+
+
+def _describe(person: Person) -> str:
+    days = list(person.rows)
+    rows = f"{sum(person.rows.values()):,} rows on {len(days)} days" + (f" ({days[0]} to {days[-1]})" if days else "")
+    return "\n".join(
+        [
+            f"login ids (user_id): {_list(person.user_ids)}",
+            f"devices (user_pseudo_id): {_list(person.devices)}",
+            f"in the lake: {rows}",
+        ]
+    )
+
+
+def _list(ids: list[str]) -> str:
+    more = f", … ({len(ids):,} in all)" if len(ids) > _SHOWN_IDS else ""
+    return (", ".join(ids[:_SHOWN_IDS]) + more) or "none"
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def write_lake_file(connection: duckdb.DuckDBPyConnection, source: Path, form: F
 
 
 def _write_parquet(connection: duckdb.DuckDBPyConnection, source: Path, target: Path) -> LakeFile:
-    plain = f"read_parquet({_quote_path(source)}, hive_partitioning = false)"
+    plain = f"read_parquet({quote_path(source)}, hive_partitioning = false)"
     exported = _describe(connection, plain)
     known = _known_fields(connection)
     _require_columns([name for name, _ in exported], REQUIRED_COLUMNS)
@@ -81,7 +81,7 @@ def _write_parquet(connection: duckdb.DuckDBPyConnection, source: Path, target: 
         source.rename(target)
         unknown = {name: str(dtype) for name, dtype in exported[len(known) :]}
         return LakeFile(row_count=row_count, is_copied=True, unknown_columns=unknown)
-    relation = f"read_parquet({_quote_path(source)}, hive_partitioning = false, binary_as_string = true"
+    relation = f"read_parquet({quote_path(source)}, hive_partitioning = false, binary_as_string = true"
     exported = _describe(connection, relation + ")")
     return _write_cast(connection, relation, exported, target)
 
@@ -89,7 +89,7 @@ def _write_parquet(connection: duckdb.DuckDBPyConnection, source: Path, target: 
 def _write_ndjson(connection: duckdb.DuckDBPyConnection, source: Path, target: Path) -> LakeFile:
     # Every row counts for the types; otherwise the first odd value after the sample would fail the file.
     sniff = (
-        f"read_json({_quote_path(source)}, {_READ_NDJSON}, records = 'true', sample_size = -1, maximum_depth = -1, "
+        f"read_json({quote_path(source)}, {_READ_NDJSON}, records = 'true', sample_size = -1, maximum_depth = -1, "
         "map_inference_threshold = -1, field_appearance_threshold = 0)"
     )
     try:
@@ -99,8 +99,8 @@ def _write_ndjson(connection: duckdb.DuckDBPyConnection, source: Path, target: P
         _require_columns([name for name, _ in found], set(REQUIRED_COLUMNS) - _MAY_BE_ABSENT_IN_NDJSON)
         known = dict(_known_fields(connection))
         columns = {name: _type_to_read(dtype, known.get(name.casefold())) for name, dtype in found}
-        pairs = ", ".join(f"{_quote_text(name)}: {_quote_text(dtype)}" for name, dtype in columns.items())
-        relation = f"read_json({_quote_path(source)}, {_READ_NDJSON}, columns = {{{pairs}}}"
+        pairs = ", ".join(f"{quote_text(name)}: {quote_text(dtype)}" for name, dtype in columns.items())
+        relation = f"read_json({quote_path(source)}, {_READ_NDJSON}, columns = {{{pairs}}}"
         _refuse_renamed_keys(connection, source, [name for name, _ in found])
         return _write_cast(connection, relation, _describe(connection, relation + ")"), target, found_in_json=found)
     except duckdb.Error as error:
@@ -144,7 +144,7 @@ def _write_cast(
     known_names = {name for name, _ in known}
     unknown = [_quote(name) for name, _ in exported if name.casefold() not in known_names]
     query = f"select {', '.join(selected + unknown + kept)} from {relation})"
-    row_count = connection.execute(f"copy ({query}) to {_quote_text(str(target))} (format parquet)").fetchall()[0][0]
+    row_count = connection.execute(f"copy ({query}) to {quote_text(str(target))} (format parquet)").fetchall()[0][0]
     return LakeFile(
         row_count=row_count,
         unknown_columns=drift.unknown,
@@ -201,7 +201,7 @@ def _find_uncast(
 
 def _write_empty(connection: duckdb.DuckDBPyConnection, target: Path) -> LakeFile:
     columns = ", ".join(f"null::{dtype} as {_quote(name)}" for name, dtype in EVENT_COLUMNS.items())
-    connection.execute(f"copy (select {columns} where false) to {_quote_text(str(target))} (format parquet)")
+    connection.execute(f"copy (select {columns} where false) to {quote_text(str(target))} (format parquet)")
     return LakeFile(row_count=0)
 
 
@@ -250,8 +250,8 @@ def _refuse_renamed_keys(connection: duckdb.DuckDBPyConnection, path: Path, name
         stem, _, number = name.rpartition("_")
         if not (number.isdigit() and stem.casefold() in lower):
             continue
-        relation = f"read_json({_quote_path(path)}, {_READ_NDJSON}, columns = {{{_quote_text(stem)}: 'JSON'}})"
-        own = f"read_json({_quote_path(path)}, {_READ_NDJSON}, columns = {{{_quote_text(name)}: 'JSON'}})"
+        relation = f"read_json({quote_path(path)}, {_READ_NDJSON}, columns = {{{quote_text(stem)}: 'JSON'}})"
+        own = f"read_json({quote_path(path)}, {_READ_NDJSON}, columns = {{{quote_text(name)}: 'JSON'}})"
         if _has_values(connection, relation, stem) and not _has_values(connection, own, name):
             raise UnreadableFileError(
                 f"two keys differ only in case: {stem}",
@@ -307,10 +307,11 @@ def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _quote_text(text: str) -> str:
+def quote_text(text: str) -> str:
+    """A SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
-def _quote_path(path: Path) -> str:
+def quote_path(path: Path) -> str:
     """A path as a DuckDB string that means this one file, whatever glob characters its folders hold."""
-    return _quote_text("".join(f"[{char}]" if char in "*?[" else char for char in str(path)))
+    return quote_text("".join(f"[{char}]" if char in "*?[" else char for char in str(path)))

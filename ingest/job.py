@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
-import hashlib
 import logging
-import os
 import shutil
 import sys
 import time
@@ -14,32 +12,38 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import duckdb
 from tqdm import tqdm
 
-from ingest import place, quarantine, resolve
+from ingest import content, place, quarantine, resolve
 from ingest.convert import LakeFile, UnreadableFileError, write_lake_file
+from ingest.engine import open_engine
+from ingest.forget import drop_rows, find_forgotten_ids, finish_purge
 from ingest.names import KINDS
 from ingest.quarantine import Problem
 from ingest.report import LoadedDay, LoadReport
-from ingest.source import FetchError, ListedFile, Source, SourceTable
+from ingest.source import ExportSource, FetchError, ListedFile, SourceTable, open_source
+from warehouse.forgotten import Forgotten, add_forgotten
 from warehouse.lake import Manifest, SourceFile, read_manifests
 from warehouse.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# Part of every content hash: raise it when the same source files must make different lake files.
-LOADER_VERSION = 1
-
-# Each thread holds a block of rows or JSON: without a bound, a large machine would not fit into the memory limit.
-_MAX_THREADS = 4
-_DEFAULT_MEMORY_LIMIT = "2GB"
 _CHUNK_BYTES = 4 * 2**20
 _DAYS_PER_LOG_LINE = 10
 
 State = Literal["unchanged", "to load", "to compare", "known broken"]
+
+
+class PlannedTable(NamedTuple):
+    """What a load would do about one table of the source, or (`to retire`) of the lake."""
+
+    event_date: dt.date
+    table_name: str
+    what: str
+    size_bytes: int  # as the source counts them; 0 where nothing would be read
 
 
 @dataclass
@@ -74,11 +78,12 @@ def load_changed_days(settings: Settings, *, progress: bool = True) -> LoadRepor
     """
     started = time.monotonic()
     with place.hold_lake(settings):
-        source = Source(settings.export_uri)
+        forgotten = finish_purge(settings)  # what a killed command has left to do
+        source = open_source(settings, progress=progress)
         listing = source.list_tables()
         for message in listing.impossible_names:
             logger.warning("not loaded: %s", message)
-        done = _Loader(settings, source).load(listing.tables, progress=progress)
+        done = _Loader(settings, source, forgotten).load(listing.tables, progress=progress)
         quarantine.resolve_entries(settings, done.broken_folders, done.good_tables)
         quarantine.record_quarantined_files(settings)
     return LoadReport(
@@ -92,17 +97,18 @@ def load_changed_days(settings: Settings, *, progress: bool = True) -> LoadRepor
         quarantined=done.quarantined,
         impossible_names=list(listing.impossible_names),
         ignored_files=listing.ignored_files,
+        forgotten_rows=sum(manifest.forgotten_rows for manifest in done.manifests),
         uncast_values=done.uncast,
         schema_drift=_summarise_drift(done.manifests),
     )
 
 
-def plan_load(settings: Settings) -> list[tuple[dt.date, str, str]]:
-    """What a load would do, changing nothing: (date, table, what), judged by names, sizes and times alone.
+def plan_load(settings: Settings) -> list[PlannedTable]:
+    """What a load would do, changing nothing, judged by names, sizes and times alone.
 
     `what` is to load, to compare (fetched to see whether it changed), unchanged, known broken, superseded or to retire.
     """
-    source = Source(settings.export_uri)
+    source = open_source(settings)
     listing = source.list_tables()
     manifests = read_manifests(settings)
     newest_daily = resolve.find_newest_daily(
@@ -115,21 +121,23 @@ def plan_load(settings: Settings) -> list[tuple[dt.date, str, str]]:
         best = next((table for table in tables if resolve.counts(table.kind, event_date, newest_daily)), None)
         for table in tables:
             if table is not best or (current is not None and resolve.is_worse(table.kind, current.kind)):
-                plan.append((event_date, table.name, "superseded"))
-            else:
-                plan.append((event_date, table.name, _judge(settings, table, current, source.uri)))
+                plan.append(PlannedTable(event_date, table.name, "superseded", 0))
+                continue
+            what = _judge(settings, table, current, source.uri)
+            size_bytes = sum(file.size_bytes for file in table.files) if what in {"to load", "to compare"} else 0
+            plan.append(PlannedTable(event_date, table.name, what, size_bytes))
     kinds = {event_date: manifest.kind for event_date, manifest in manifests.items()}
     better = [table.event_date for table in listing.tables if table.kind != "intraday"]
     for event_date in resolve.find_retired(kinds, better, newest_daily):
-        plan.append((event_date, manifests[event_date].table_name, "to retire"))
+        plan.append(PlannedTable(event_date, manifests[event_date].table_name, "to retire", 0))
     return plan
 
 
 class _Loader:
     """One load: the tables of the source against the partitions of the lake."""
 
-    def __init__(self, settings: Settings, source: Source) -> None:
-        self._settings, self._source = settings, source
+    def __init__(self, settings: Settings, source: ExportSource, forgotten: Forgotten | None) -> None:
+        self._settings, self._source, self._forgotten = settings, source, forgotten
         self._lake = read_manifests(settings)
         self._done = _Progress()
 
@@ -155,6 +163,7 @@ class _Loader:
         kinds = {event_date: manifest.kind for event_date, manifest in self._lake.items()}
         for event_date in resolve.find_retired(kinds, better, newest_daily):
             self._retire(self._lake.pop(event_date))
+        finish_purge(self._settings)  # the past of devices that turned up in this load
         return self._done
 
     def _tick(self, bar: tqdm[Any], total: int, *, log: bool) -> None:
@@ -182,7 +191,7 @@ class _Loader:
             self._done.unchanged += 1
             return True
         if state == "known broken":
-            folder = quarantine.find_entry(self._settings, table, LOADER_VERSION)
+            folder = quarantine.find_entry(self._settings, table, content.LOADER_VERSION)
             if folder is not None:
                 self._report_broken(table, folder, is_new=False)
                 return False
@@ -210,8 +219,12 @@ class _Loader:
             self._quarantine(table, [problem], is_final=False)
             return False
         facts = [file.facts for file in fetched]
-        content_hash = hash_content(table.kind, facts)
-        if current is not None and current.content_hash == content_hash and place.is_whole(self._settings, current):
+        if (
+            current is not None
+            # what was forgotten in the lake has been forgotten in these same rows
+            and current.content_hash == content.hash_content(table.kind, facts, current.forgotten_rows)
+            and place.is_whole(self._settings, current)
+        ):
             self._lake[table.event_date] = replace(current, source_uri=self._source.uri, source_files=facts)
             place.refresh_manifest(self._settings, self._lake[table.event_date])
             self._done.unchanged += 1
@@ -220,9 +233,9 @@ class _Loader:
         partition.mkdir()
         written: dict[str, LakeFile] = {}
         problems: list[tuple[Problem, _Fetched]] = []
-        has_bytes = any(file.size_bytes for file in facts)
+        has_bytes = any(file.path.stat().st_size for file in fetched)
         # A connection of its own: an engine that a broken file has upset must not fail the next day too.
-        with _connect(self._settings) as connection:
+        with open_engine(self._settings) as connection:
             for position, file in enumerate(fetched):
                 name = f"part-{position:05}.parquet"
                 try:
@@ -237,7 +250,9 @@ class _Loader:
                 broken_files=[(file.listed.name, file.path) for _, file in problems],
             )
             return False
-        manifest = _write_manifest(table, self._source.uri, facts, content_hash, written)
+        forgotten_rows = self._drop_forgotten(partition, written)
+        content_hash = content.hash_content(table.kind, facts, forgotten_rows)
+        manifest = _write_manifest(table, self._source.uri, facts, content_hash, written, forgotten_rows)
         place.put_partition(self._settings, manifest, partition)
         self._lake[table.event_date] = manifest
         for file, lake_file in zip(fetched, written.values(), strict=True):
@@ -247,6 +262,25 @@ class _Loader:
         change = "new" if current is None else "rewritten"
         self._done.loaded.append(LoadedDay(manifest.event_date, table.kind, manifest.row_count, change))
         return True
+
+    def _drop_forgotten(self, partition: Path, written: dict[str, LakeFile]) -> int:
+        """Take the rows of forgotten people out of a day's files; returns how many those were."""
+        if self._forgotten is None:
+            return 0
+        files = {name: partition / name for name in written}
+        total = 0
+        with open_engine(self._settings) as connection:
+            devices = find_forgotten_ids(connection, self._settings, self._forgotten, list(files.values()))
+            if devices:
+                self._forgotten = add_forgotten(self._settings, devices)
+            for name, path in files.items():
+                rest = path.with_suffix(".rest")
+                dropped = drop_rows(connection, path, rest)
+                if dropped:
+                    rest.replace(path)
+                    written[name] = replace(written[name], row_count=written[name].row_count - dropped)
+                    total += dropped
+        return total
 
     def _fetch(self, table: SourceTable, workspace: Path) -> list[_Fetched]:
         fetched = []
@@ -268,8 +302,9 @@ class _Loader:
             table,
             problems,
             source_uri=self._source.uri,
-            loader_version=LOADER_VERSION,
-            broken_files=broken_files,
+            loader_version=content.LOADER_VERSION,
+            # its rows cannot be told apart, and some may be a forgotten person's
+            broken_files=broken_files if self._forgotten is None else (),
             is_final=is_final,
         )
         for problem in problems:
@@ -297,24 +332,10 @@ class _Loader:
         )
 
 
-def _connect(settings: Settings) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(
-        config={
-            # Row numbers in messages and in the lake are those of the file.
-            "preserve_insertion_order": True,
-            "memory_limit": settings.duckdb_memory_limit or _DEFAULT_MEMORY_LIMIT,
-            "temp_directory": str(place.staging_dir(settings) / "duckdb"),
-            "threads": settings.duckdb_threads or min(_MAX_THREADS, os.cpu_count() or 1),
-        }
-    )
-    connection.execute("set enable_progress_bar = false")
-    return connection
-
-
 def _convert(connection: duckdb.DuckDBPyConnection, file: _Fetched, target: Path, *, may_be_empty: bool) -> LakeFile:
     """Write one lake file. A file that cannot be read stays as it was fetched, for the quarantine."""
     # BigQuery ends a sharded export with a shard of no bytes; a whole table of no bytes is a failed transfer.
-    if file.facts.size_bytes == 0 and (file.listed.form == "parquet" or not may_be_empty):
+    if file.path.stat().st_size == 0 and (file.listed.form == "parquet" or not may_be_empty):
         raise UnreadableFileError("the file is empty (0 bytes)", what_to_do="export or copy this table again")
     if not file.listed.is_gzipped:
         return write_lake_file(connection, file.path, file.listed.form, target)
@@ -332,21 +353,16 @@ def _convert(connection: duckdb.DuckDBPyConnection, file: _Fetched, target: Path
         plain.unlink(missing_ok=True)
 
 
-def hash_content(kind: str, files: Iterable[SourceFile]) -> str:
-    """sha256 over the loader's version, the table's kind and the sorted hashes of its files: no name, time or order."""
-    parts = [f"loader {LOADER_VERSION}", kind, *sorted(file.sha256 for file in files)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
 def _judge(settings: Settings, table: SourceTable, current: Manifest | None, source_uri: str) -> State:
     """What is to be done about a table, told without fetching it."""
     if current is not None and current.table_name == table.name and place.is_whole(settings, current):
         known = [(file.name, file.size_bytes, file.modified_at, file.etag) for file in current.source_files]
         can_tell = all(file.modified_at or file.etag for file in table.files)
         is_same = current.source_uri == source_uri and known == table.fingerprint and can_tell
-        if is_same and current.content_hash == hash_content(current.kind, current.source_files):
+        known_hash = content.hash_content(current.kind, current.source_files, current.forgotten_rows)
+        if is_same and current.content_hash == known_hash:
             return "unchanged"
-    if quarantine.find_entry(settings, table, LOADER_VERSION) is not None:
+    if quarantine.find_entry(settings, table, content.LOADER_VERSION) is not None:
         return "known broken"
     return "to load" if current is None or current.table_name != table.name else "to compare"
 
@@ -360,7 +376,12 @@ def _group_by_date(tables: Iterable[SourceTable]) -> dict[dt.date, list[SourceTa
 
 
 def _write_manifest(
-    table: SourceTable, source_uri: str, facts: list[SourceFile], content_hash: str, written: dict[str, LakeFile]
+    table: SourceTable,
+    source_uri: str,
+    facts: list[SourceFile],
+    content_hash: str,
+    written: dict[str, LakeFile],
+    forgotten_rows: int,
 ) -> Manifest:
     files = list(written.values())
     missing = set.intersection(*(set(file.missing_columns) for file in files))
@@ -373,6 +394,7 @@ def _write_manifest(
         content_hash=content_hash,
         row_count=sum(file.row_count for file in files),
         lake_files=list(written),
+        forgotten_rows=forgotten_rows,
         loaded_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         unknown_columns={name: dtype for file in files for name, dtype in file.unknown_columns.items()},
         missing_columns=[name for name in files[0].missing_columns if name in missing],

@@ -1,4 +1,4 @@
-"""Which files of an export belong to which events table, told from their names alone."""
+"""Which files and tables of an export are which events table, told from their names alone."""
 
 from __future__ import annotations
 
@@ -65,13 +65,7 @@ def parse_file_name(relative_path: str) -> TableFileName | None:
                 raise ImpossibleNameError(_advise(relative_path))
             return None
         layout = "shards" if table["shard"] else "one file"
-    try:
-        event_date = dt.datetime.strptime(table["day"], "%Y%m%d").date()
-    except ValueError as error:
-        raise ImpossibleNameError(
-            f"{relative_path}: {table['day']} is not a date (YYYYMMDD); rename or remove it"
-        ) from error
-    kind: Kind = "daily" if table["kind"] is None else ("fresh" if table["kind"].lower() == "fresh" else "intraday")
+    kind, event_date = _read_table(table, relative_path)
     form: Form = "parquet" if file["form"].lower() == "parquet" else "ndjson"
     return TableFileName(
         table_name=name_table(kind, event_date),
@@ -83,9 +77,35 @@ def parse_file_name(relative_path: str) -> TableFileName | None:
     )
 
 
+def parse_table_name(name: str) -> tuple[Kind, dt.date] | None:
+    """Kind and date of a table of a BigQuery dataset; None for a name that is none of the export's business.
+
+    Raises ImpossibleNameError for a name that looks like an events table and cannot be one.
+    """
+    table = _TABLE_FOLDER.fullmatch(name)
+    if table is None:
+        if _LOOKS_LIKE_A_TABLE.match(name):
+            raise ImpossibleNameError(
+                f"{name} looks like an events table but is none: expected events_YYYYMMDD, events_fresh_YYYYMMDD or "
+                "events_intraday_YYYYMMDD; rename or remove it"
+            )
+        return None
+    return _read_table(table, name)
+
+
 def name_table(kind: Kind, event_date: dt.date) -> str:
     """The export's name of a table, for example `events_intraday_20260801`."""
     return f"events_{'' if kind == 'daily' else kind + '_'}{event_date:%Y%m%d}"
+
+
+def _read_table(table: re.Match[str], where: str) -> tuple[Kind, dt.date]:
+    try:
+        event_date = dt.datetime.strptime(table["day"], "%Y%m%d").date()
+    except ValueError as error:
+        raise ImpossibleNameError(f"{where}: {table['day']} is not a date (YYYYMMDD); rename or remove it") from error
+    if table["kind"] is None:
+        return "daily", event_date
+    return ("fresh" if table["kind"].lower() == "fresh" else "intraday"), event_date
 
 
 def _advise(path: str) -> str:

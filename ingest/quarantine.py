@@ -121,6 +121,15 @@ def put_entry(
     return target
 
 
+def drop_kept_files(settings: Settings) -> None:
+    """Delete the copies of broken files; the reasons stay."""
+    for folder, entry in _read_entries(settings):
+        for name in entry.kept_files:
+            (folder / name).unlink(missing_ok=True)
+        if entry.kept_files:
+            _write_entry(settings, folder, replace(entry, kept_files=[]))
+
+
 def resolve_entries(settings: Settings, still_broken: set[Path], loaded_tables: set[str]) -> None:
     """Close every open entry that this run did not meet again, saying why."""
     for folder, entry in _read_entries(settings):

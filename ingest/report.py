@@ -32,6 +32,7 @@ class LoadReport:
     quarantined: list[dict[str, Any]] = field(default_factory=list)
     impossible_names: list[str] = field(default_factory=list)
     ignored_files: int = 0
+    forgotten_rows: int = 0  # of the days loaded
     # event_date, file, column, expected_type, exported_type, rows, first_row, kept_in
     uncast_values: list[dict[str, Any]] = field(default_factory=list)
     # one entry per distinct drift: first_date, last_date, days, unknown, missing, retyped
@@ -71,6 +72,8 @@ class LoadReport:
             span = drift["first_date"] if drift["days"] == 1 else f"{drift['first_date']} … {drift['last_date']}"
             parts = [_list_columns(what, drift[what]) for what in ("unknown", "missing", "retyped") if drift[what]]
             lines.append(f"  {span}: {'; '.join(parts)}")
+        if self.forgotten_rows:
+            lines.append(f"  {_count(self.forgotten_rows, 'row')} of forgotten people left out")
         if self.ignored_files:
             lines.append(f"  {_count(self.ignored_files, 'other file')} ignored")
         return "\n".join(lines)

@@ -1,25 +1,29 @@
-"""The GA4 export as it lies in a folder or an object store: list its tables, fetch their files."""
+"""The GA4 export wherever it lies; in a folder or an object store: list its tables, fetch their files."""
 
 from __future__ import annotations
 
 import datetime as dt
 import hashlib
 import logging
+import os
 import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 import fsspec
 
 from ingest.names import Form, ImpossibleNameError, Kind, parse_file_name
 from warehouse.lake import SourceFile
+from warehouse.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-SUPPORTED_SOURCES = "a local folder, s3://bucket/prefix, gs://bucket/prefix or another fsspec URI"
+SUPPORTED_SOURCES = (
+    "a local folder, s3://bucket/prefix, gs://bucket/prefix, bigquery://project.dataset or another fsspec URI"
+)
 _CHUNK_BYTES = 8 * 2**20
 _FETCH_ATTEMPTS = 3
 _MODIFIED_KEYS = ("LastModified", "mtime", "updated", "last_modified", "modified", "created")
@@ -39,10 +43,10 @@ class FetchError(RuntimeError):
 
 @dataclass(frozen=True)
 class ListedFile:
-    """One file of the export as listed: enough to see, without fetching it, that it has not changed."""
+    """One file, or table of BigQuery, as listed: enough to see, without fetching it, that it has not changed."""
 
     name: str  # below the root of the export
-    path: str  # as the filesystem wants it
+    path: str  # as the filesystem, or BigQuery, wants it
     form: Form
     is_gzipped: bool
     delivery: str
@@ -85,7 +89,33 @@ class Listing:
     impossible_names: tuple[str, ...]  # one message each
 
 
-class Source:
+class ExportSource(Protocol):
+    """An export: what it holds now, and each of its files on local disk."""
+
+    uri: str
+
+    def list_tables(self) -> Listing:
+        """List the events tables. Raises SourceError when the source is absent, unreachable or has no events table."""
+        ...
+
+    def fetch(self, file: ListedFile, target: Path) -> SourceFile:
+        """Bring one listed file to `target`, as it was at one moment, and say what it is.
+
+        Raises FetchError, which names the file, when it cannot be had.
+        """
+        ...
+
+
+def open_source(settings: Settings, *, progress: bool = False) -> ExportSource:
+    """The export that the settings point at; raises SourceError for a URI that nothing answers to."""
+    if settings.export_uri.startswith("bigquery://"):
+        from ingest.bigquery import BigQuerySource  # Google's client takes a second to import
+
+        return BigQuerySource(settings, progress=progress)
+    return FileSource(settings.export_uri)
+
+
+class FileSource:
     """An export below one fsspec URI. Credentials and endpoints come from the store's usual environment."""
 
     def __init__(self, uri: str) -> None:
@@ -93,12 +123,9 @@ class Source:
         self.uri = redact_uri(uri)
         self._secrets = _userinfo_of(uri)
         scheme = uri.partition("://")[0] if "://" in uri else "file"
-        if scheme == "bigquery":
-            # A BigQuery source would be a sibling of this class: list the dataset's tables, fetch one as Parquet.
-            raise SourceError(
-                f"{self.uri}: bigquery:// is not supported yet; export the dataset's events tables to a bucket "
-                f"(EXPORT DATA or bq extract) and set FUNNELHOUSE_SOURCE to {SUPPORTED_SOURCES}"
-            )
+        if scheme in {"gs", "gcs"}:
+            # Otherwise gcsfs asks another API, over gRPC, what kind of bucket it is, before it reads each of them.
+            os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         try:
             self._fs, root = fsspec.url_to_fs(uri, skip_instance_cache=True, use_listings_cache=False)
         except Exception as error:  # unknown scheme, client not installed, or a store that is asked already here
@@ -201,7 +228,9 @@ class Source:
         except Exception as error:  # every store raises errors of its own
             raise SourceError(
                 f"cannot list {self.uri}: {self._redact(error)}; check the URI, the network and the credentials "
-                "(for S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL)"
+                "(for S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL; for Google: "
+                "`gcloud auth application-default login` or GOOGLE_APPLICATION_CREDENTIALS, and the role Storage "
+                "Object Viewer on the bucket)"
             ) from None
         if not exists:
             raise SourceError(

@@ -17,6 +17,7 @@ from warehouse.settings import PROJECT_DIR, Settings
 from warehouse.state import open_state
 
 RECENT_DAYS = 7
+SHOWN_COLUMNS = 4
 METRICS = (("roc_auc", "AUC"), ("average_precision", "AP"), ("lift_at_10_percent", "lift at 10 %"), ("brier", "Brier"))
 
 
@@ -75,6 +76,7 @@ def _data(connection: duckdb.DuckDBPyConnection, settings: Settings) -> str:
         f"  {sessions:,} sessions of {users:,} users, {purchases or 0:,.0f} purchases, {revenue or 0:,.2f} USD; "
         f"{counts['cookieless'] or 0:,} cookieless events belong to no session",
     ]
+    lines += _schema(connection)
     lines += [
         f"    quarantined: {count:,} × {reason}"
         for reason, count in _rows(
@@ -90,6 +92,25 @@ def _data(connection: duckdb.DuckDBPyConnection, settings: Settings) -> str:
         )
     ]
     return "\n".join(lines)
+
+
+def _schema(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """How the export differs from the schema that Funnelhouse knows: now, or on one of the last days."""
+    rows = _rows(
+        connection,
+        f"""
+        select column_name || ' ' || change || ' since ' || event_date || if(is_current, '', ' until ' || last_date)
+        from ops.schema_changes
+        where
+            differs_from_known_schema
+            and last_date > (select max(event_date) - {RECENT_DAYS} from ops.ingest_ledger)
+        order by event_date desc, change, column_name
+        """,
+    )
+    if not rows:
+        return []
+    more = f", and {len(rows) - SHOWN_COLUMNS} more" if len(rows) > SHOWN_COLUMNS else ""
+    return [f"  schema: {', '.join(text for (text,) in rows[:SHOWN_COLUMNS])}{more} (see ops.schema_changes)"]
 
 
 def _kpis(connection: duckdb.DuckDBPyConnection) -> str:

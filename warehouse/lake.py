@@ -34,13 +34,15 @@ class Manifest:
     kind: str  # daily, fresh or intraday
     source_uri: str
     source_files: list[SourceFile]
-    content_hash: str  # sha256 over the sorted hashes of the source files and the loader's version
+    # sha256 over the sorted hashes of the source files, the loader's version and, if any, the number of forgotten rows
+    content_hash: str
     row_count: int
     lake_files: list[str]
     loaded_at: str  # ISO, UTC
     unknown_columns: dict[str, str] = field(default_factory=dict)  # exported, not in the known schema: name -> type
     missing_columns: list[str] = field(default_factory=list)  # in the known schema, not exported
     retyped_columns: dict[str, str] = field(default_factory=dict)  # exported with another type: name -> that type
+    forgotten_rows: int = 0  # exported, and left out because they were a forgotten person's
 
     def to_json(self) -> str:
         """The manifest as it stands in the file."""

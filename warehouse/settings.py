@@ -27,7 +27,15 @@ class Settings(BaseSettings):
     )
 
     source: str | None = Field(
-        default=None, description="URI of the GA4 export: a folder, s3://… or gs://…; unset means the sample shop."
+        default=None,
+        description="URI of the GA4 export: a folder, s3://…, gs://… or bigquery://project.dataset; "
+        "unset means the sample shop.",
+    )
+    bigquery_billing_project: str | None = Field(
+        default=None, description="Project that requests to BigQuery are counted against; unset means the source's own."
+    )
+    bigquery_endpoint: str | None = Field(
+        default=None, description="BigQuery's REST API, for private endpoints; unset means Google's public one."
     )
     home: Path = Field(default=PROJECT_DIR / "data", description="Where all state lives.")
     property_timezone: str = Field(
@@ -56,7 +64,16 @@ class Settings(BaseSettings):
     slack_channel: str | None = Field(default=None, description="Channel id or name that gets the alerts.")
     slack_base_url: str = Field(default="https://slack.com/api/", description="Slack's Web API.")
 
-    @field_validator("source", "duckdb_memory_limit", "slack_channel", "slack_token", "duckdb_threads", mode="before")
+    @field_validator(
+        "source",
+        "bigquery_billing_project",
+        "bigquery_endpoint",
+        "duckdb_memory_limit",
+        "slack_channel",
+        "slack_token",
+        "duckdb_threads",
+        mode="before",
+    )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value
@@ -106,6 +123,11 @@ class Settings(BaseSettings):
     def quarantine_dir(self) -> Path:
         """Files that could not be read, each with its reason."""
         return self.home / "quarantine"
+
+    @property
+    def forgotten_dir(self) -> Path:
+        """The list of forgotten people, as hashes, and the key to them."""
+        return self.home / "forgotten"
 
     @property
     def published_path(self) -> Path:

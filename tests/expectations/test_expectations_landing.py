@@ -37,9 +37,9 @@ FAULTS: dict[str, tuple[str, list[str]]] = {
     "volume_not_collapsed": ("fail", [str(day(39)), str(day(40))]),
     "volume_as_usual": ("warn", [str(day(number)) for number in (39, 40, 41, 42)]),
     "no_day_missing": ("warn", [str(day(43))]),
-    "no_unknown_columns": ("warn", ["new_column as BIGINT"]),
-    "no_missing_columns": ("warn", ["publisher", "user_pseudo_id"]),
-    "no_retyped_columns": ("warn", ["stream_id as BIGINT"]),
+    "no_new_columns": ("warn", [f"new_column as BIGINT from {day(44)}"]),
+    "no_columns_lost": ("warn", [f"publisher from {day(44)}", f"user_pseudo_id from {day(44)}"]),
+    "no_retyped_columns": ("warn", [f"stream_id as BIGINT from {day(44)}"]),
 }
 
 
@@ -208,6 +208,14 @@ def test_volume_is_not_judged_without_history_or_before_the_daily_table(settings
     assert dict(prepared(settings, "select event_date, volume_ratio from days"))[day(7)] == pytest.approx(0.3)
 
 
+def test_a_day_is_not_short_because_somebody_was_forgotten(settings: Settings) -> None:
+    for number in range(8):
+        write_day(settings, day(number))
+    write_day(settings, day(7), rows=0, forgotten_rows=100)
+    rows = prepared(settings, "select daily_rows, volume_ratio, rows_off_manifest from days order by event_date")
+    assert rows[-1] == (100, 1.0, 0)
+
+
 def test_usual_volume_is_the_median_of_the_weekday(settings: Settings) -> None:
     for number in range(28):
         # Tuesdays of 40, 50, 60 and 1000 rows among days of 100
@@ -251,6 +259,28 @@ def test_mistyped_required_column_is_reported_not_a_crash(settings: Settings) ->
     assert prepared(settings, "select column_name, files_off_type from columns where files_off_type > 0") == [
         ("event_timestamp", 1)
     ]
+
+
+def test_a_difference_in_the_schema_is_told_on_the_day_it_begins(settings: Settings) -> None:
+    """Days as an old export, a new one and a JSON one make them; one row a change, none for what stays."""
+    old = {"missing_columns": ["publisher", "device.vendor_id"]}
+    write_day(settings, day(0), **old)
+    write_day(settings, day(1), **old)
+    write_day(settings, day(2), unknown_columns={"new_id": "BIGINT"})
+    write_day(settings, day(4), unknown_columns={"new_id": "VARCHAR"}, retyped_columns={"stream_id": "BIGINT"})
+    write_day(settings, day(5), **old, unknown_columns={"new_id": "VARCHAR"}, retyped_columns={"stream_id": "BIGINT"})
+    changes = prepared(settings, "select subject, change from schema_changes order by event_date, subject")
+    assert changes == [
+        (f"device.vendor_id from {day(0)}", "missing"),
+        (f"publisher from {day(0)}", "missing"),
+        (f"new_id as BIGINT from {day(2)}", "unknown"),
+        (f"new_id as VARCHAR from {day(4)} (BIGINT before)", "unknown"),
+        (f"stream_id as BIGINT from {day(4)}", "retyped"),
+        (f"device.vendor_id from {day(5)}", "missing"),
+        (f"publisher from {day(5)}", "missing"),
+    ]
+    publish(settings, select_built(settings, [day(number) for number in (0, 2, 4, 5)]))
+    assert prepared(settings, "select subject from schema_changes") == []  # day 1 is as the built day before it
 
 
 def test_gap_before_the_first_changed_day_is_seen_but_not_the_lakes_beginning(settings: Settings) -> None:

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from ingest import job, resolve
+from ingest import content, resolve
 from ingest.job import load_changed_days
 from warehouse.lake import read_manifests
 from warehouse.settings import Settings
@@ -180,7 +180,7 @@ def test_a_newer_loader_loads_every_day_again(
 ) -> None:
     _deliver(source, "events_20260801", 3)
     load_changed_days(settings)
-    monkeypatch.setattr(job, "LOADER_VERSION", job.LOADER_VERSION + 1)
+    monkeypatch.setattr(content, "LOADER_VERSION", content.LOADER_VERSION + 1)
     assert [day.change for day in load_changed_days(settings).days_loaded] == ["rewritten"]
 
 

@@ -14,7 +14,7 @@ from export_writer import make_events, write_ndjson
 
 from ingest.job import load_changed_days, plan_load
 from ingest.place import LakeLockedError
-from ingest.source import Source, SourceError, redact_uri
+from ingest.source import FileSource, SourceError, redact_uri
 from warehouse.settings import PROJECT_DIR, Settings
 
 
@@ -52,7 +52,7 @@ def test_a_plan_judges_by_names_sizes_and_times(make_settings: Callable[..., Set
     (source / "later").rename(source / "events_20260801.json")
     (source / "later2").rename(source / "events_20260802.json")
     (source / "later3").rename(source / "events_20260803.json")
-    assert [(table, what) for _, table, what in plan_load(settings)] == [
+    assert [(table, what) for _, table, what, _ in plan_load(settings)] == [
         ("events_intraday_20260730", "superseded"),
         ("events_20260801", "to load"),
         ("events_20260802", "to load"),
@@ -61,7 +61,7 @@ def test_a_plan_judges_by_names_sizes_and_times(make_settings: Callable[..., Set
     ]
     load_changed_days(settings)
     write_ndjson(source / "events_20260802.json", make_events(4))
-    assert [(table, what) for _, table, what in plan_load(settings)] == [
+    assert [(table, what) for _, table, what, _ in plan_load(settings)] == [
         ("events_intraday_20260730", "superseded"),
         ("events_20260801", "unchanged"),
         ("events_20260802", "to compare"),
@@ -98,7 +98,7 @@ def test_uris_are_shown_without_credentials(uri: str, shown: str) -> None:
 
 def test_no_message_shows_a_password(make_settings: Callable[..., Settings]) -> None:
     with pytest.raises(SourceError) as error:
-        Source("nonsense://user:hunter22@host/path?token=abcdef").list_tables()
+        FileSource("nonsense://user:hunter22@host/path?token=abcdef").list_tables()
     assert "hunter22" not in str(error.value) and "abcdef" not in str(error.value)
     with pytest.raises(SourceError) as error:
         load_changed_days(make_settings(source="ftp://user:hunter22@127.0.0.1:9/path"))

@@ -255,7 +255,6 @@ def test_a_source_without_tables_is_an_error_that_says_what_to_do(
     ("uri", "message"),
     [
         ("/nowhere/at/all", "does not exist"),
-        ("bigquery://project.dataset", "bigquery:// is not supported yet"),
         ("nonsense://bucket", "a local folder, s3://bucket/prefix, gs://bucket/prefix"),
     ],
 )

@@ -57,7 +57,7 @@ def test_an_export_in_s3_loads_like_a_folder(s3: Any, make_settings: Callable[..
     assert len(read_day(settings, "2026-08-02", "event_name")) == 4
 
     # Unchanged is told from the listing alone: nothing is to compare, and no manifest is touched.
-    assert {what for _, _, what in plan_load(settings)} == {"unchanged"}
+    assert {what for _, _, what, _ in plan_load(settings)} == {"unchanged"}
     manifests = {path: path.stat().st_mtime_ns for path in settings.lake_dir.glob("*/_manifest.json")}
     report = load_changed_days(settings)
     assert (report.days_loaded, report.days_unchanged) == ([], 3)

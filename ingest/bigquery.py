@@ -1,0 +1,397 @@
+"""The GA4 export in its BigQuery dataset: list its tables, read one into a Parquet file, page by page."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import re
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound, RetryError
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+from google.cloud import bigquery
+from requests.exceptions import RequestException
+from tqdm import tqdm
+
+from ingest.names import ImpossibleNameError, parse_table_name
+from ingest.source import FetchError, ListedFile, Listing, SourceError, SourceTable
+from warehouse.lake import SourceFile
+from warehouse.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# A page is held as text and several times over while it is taken apart: about 140 KB a row at the peak.
+_PAGE_ROWS = 2000
+_ROW_GROUP_BYTES = 32 * 2**20  # of Arrow buffers; what is written at once, and what a reader of the file holds at once
+_LISTING_THREADS = 8
+_FETCH_ATTEMPTS = 3
+_SECONDS_PER_REQUEST = 120.0
+_ROWS_PER_LOG_LINE = 250_000
+# Rate limits, server errors and broken connections; what is forbidden or absent is not asked for again.
+_RETRY = bigquery.DEFAULT_RETRY.with_delay(initial=0.5, maximum=30.0).with_timeout(300.0)
+
+_ROLE = "the role BigQuery Data Viewer (roles/bigquery.dataViewer)"
+# What a view reads is not told by its modification time, and its rows cannot be listed without a query.
+_READABLE_TYPES = {"TABLE", "SNAPSHOT", "CLONE"}
+
+# https://cloud.google.com/bigquery/docs/reference/rest/v2/tabledata/list: every value comes as text. What is not named
+# here stays text: JSON, GEOGRAPHY, INTERVAL, RANGE, and BIGNUMERIC, which no type of DuckDB holds.
+_FROM_TEXT = {
+    "INTEGER": "cast({} as bigint)",
+    "INT64": "cast({} as bigint)",
+    "FLOAT": "cast({} as double)",
+    "FLOAT64": "cast({} as double)",
+    "BOOLEAN": "cast({} as boolean)",
+    "BOOL": "cast({} as boolean)",
+    "NUMERIC": "cast({} as decimal(38, 9))",
+    "BYTES": "from_base64({})",
+    "DATE": "cast({} as date)",
+    "TIME": "cast({} as time)",
+    "DATETIME": "cast({} as timestamp)",
+    "TIMESTAMP": "make_timestamp(cast({} as bigint))",  # microseconds since 1970, as asked for
+}
+_RECORDS = {"RECORD", "STRUCT"}
+
+
+@dataclass(frozen=True)
+class _State:
+    """What BigQuery says of a table at one moment."""
+
+    columns: Sequence[Any]  # bigquery.SchemaField
+    created_at: str | None
+    modified_at: str | None
+    rows: int
+    size_bytes: int
+    is_streamed_into: bool
+
+    @property
+    def version(self) -> tuple[str | None, str | None, int, int]:
+        """Equal versions mean that nothing was written between."""
+        return (self.created_at, self.modified_at, self.rows, self.size_bytes)
+
+
+class BigQuerySource:
+    """An export in a dataset, `bigquery://project.dataset`, read with application-default credentials.
+
+    It asks for metadata and rows only (tables.list, tables.get, tabledata.list): no query runs, and reading the dataset
+    is the only permission needed.
+    """
+
+    def __init__(self, settings: Settings, *, progress: bool = False) -> None:
+        """Raises SourceError for a URI that names no dataset, and where there are no credentials."""
+        self.uri = settings.export_uri.rstrip("/")
+        project, _, dataset = self.uri.removeprefix("bigquery://").rpartition(".")
+        if not project or not re.fullmatch(r"[A-Za-z0-9_]+", dataset) or not re.fullmatch(r"[A-Za-z0-9.:_-]+", project):
+            raise SourceError(
+                f"{self.uri} names no dataset; set FUNNELHOUSE_SOURCE to bigquery://project.dataset, for example "
+                "bigquery://my-shop-1234.analytics_123456789 (the id of the GA4 property ends the dataset's name)"
+            )
+        self._dataset = bigquery.DatasetReference(project, dataset)
+        self._progress = progress
+        options = {
+            "api_endpoint": settings.bigquery_endpoint,
+            "quota_project_id": settings.bigquery_billing_project,
+        }
+        try:
+            self._client = bigquery.Client(
+                project=settings.bigquery_billing_project or project,
+                client_options={name: value for name, value in options.items() if value},
+            )
+        except (DefaultCredentialsError, OSError, ValueError) as error:
+            raise SourceError(
+                f"cannot open {self.uri}: there are no usable Google credentials ({_first_line(error)}); run "
+                "`gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to the key file of a "
+                f"service account that has {_ROLE} on the dataset"
+            ) from None
+
+    def list_tables(self) -> Listing:
+        """List the events tables with their modification times, rows and bytes.
+
+        Raises SourceError when the dataset is absent, forbidden, unreachable or has no events table.
+        """
+        try:
+            listed = list(
+                self._client.list_tables(self._dataset, page_size=1000, retry=_RETRY, timeout=_SECONDS_PER_REQUEST)
+            )
+        except _ERRORS as error:
+            raise self._explain(error) from None
+        named, ignored, impossible = [], 0, []
+        for item in listed:
+            try:
+                name = parse_table_name(item.table_id)
+            except ImpossibleNameError as error:
+                impossible.append(str(error))
+                continue
+            if name is None:
+                ignored += 1
+            elif item.table_type not in _READABLE_TYPES:
+                impossible.append(
+                    f"{item.table_id} is a {(item.table_type or 'thing unknown').lower()}, not a table; "
+                    "write its rows into a table of that name"
+                )
+            else:
+                named.append((item.table_id, *name))
+        with ThreadPoolExecutor(_LISTING_THREADS) as threads:
+            states = list(threads.map(lambda entry: self._list_state(entry[0]), named))
+        tables = [
+            SourceTable(name, kind, event_date, (self._describe(name, state),))
+            for (name, kind, event_date), state in zip(named, states, strict=True)
+            if state is not None
+        ]
+        if not tables:
+            detail = f" First: {impossible[0]}." if impossible else ""
+            raise SourceError(
+                f"{self.uri} holds {ignored + len(impossible)} other tables and no GA4 events table (events_YYYYMMDD)."
+                f"{detail} Point FUNNELHOUSE_SOURCE at the dataset that GA4's BigQuery link writes to, analytics_ and "
+                "the id of the property; a new link delivers its first table within a day"
+            )
+        return Listing(
+            tables=tuple(sorted(tables, key=lambda table: (table.event_date, table.name))),
+            ignored_files=ignored,
+            impossible_names=tuple(impossible),
+        )
+
+    def fetch(self, file: ListedFile, target: Path) -> SourceFile:
+        """Read one table into the Parquet file `target`, a page at a time, hashing on the way.
+
+        BigQuery promises no snapshot to a reader of pages, so a table that was written to meanwhile is read again; an
+        intraday table that has only grown is taken as it was read, and compared again by the next run. Raises
+        FetchError after three attempts, SourceError where reading is forbidden.
+        """
+        reason = ""
+        for attempt in range(_FETCH_ATTEMPTS):
+            if attempt:
+                logger.warning("%s: attempt %d to read failed: %s", file.name, attempt, reason)
+                time.sleep(0.2 * 2**attempt)
+            try:
+                before = self._get_state(file.name)
+                rows, sha256 = self._read(file.name, before, target)
+                after = self._get_state(file.name)
+            except NotFound:
+                raise FetchError(file.name, "vanished from the dataset after it had been listed") from None
+            except Forbidden as error:
+                raise self._explain(error) from None
+            except duckdb.ConversionException as error:
+                raise FetchError(file.name, f"holds a value that is not of its type: {_first_line(error)}") from None
+            except _ERRORS as error:
+                reason = _first_line(error)
+                continue
+            is_unchanged = before.version == after.version
+            has_grown = before.created_at == after.created_at and before.rows <= after.rows
+            if not is_unchanged and not ("_intraday_" in file.name and has_grown):
+                reason = "it keeps changing while it is read"
+            elif rows < before.rows or (rows > before.rows and is_unchanged and not before.is_streamed_into):
+                # rows that are still in the streaming buffer are read, and not counted yet
+                reason = f"{rows:,} rows came of {before.rows:,}"
+            else:
+                listed = self._describe(file.name, before)
+                return SourceFile(file.name, listed.size_bytes, listed.modified_at, listed.etag, sha256)
+        raise FetchError(file.name, f"could not be read: {reason}")
+
+    def _list_state(self, table_id: str) -> _State | None:
+        """The state of a listed table; None when it is gone already."""
+        try:
+            return self._get_state(table_id)
+        except NotFound:
+            return None
+        except _ERRORS as error:
+            raise self._explain(error) from None
+
+    def _get_state(self, table_id: str) -> _State:
+        table = self._client.get_table(self._dataset.table(table_id), retry=_RETRY, timeout=_SECONDS_PER_REQUEST)
+        return _State(
+            columns=table.schema,
+            created_at=table.created and table.created.isoformat(),
+            modified_at=table.modified and table.modified.isoformat(),
+            rows=table.num_rows or 0,
+            size_bytes=table.num_bytes or 0,
+            is_streamed_into=table.streaming_buffer is not None,
+        )
+
+    def _describe(self, table_id: str, state: _State) -> ListedFile:
+        return ListedFile(
+            name=table_id,
+            path=f"{self._dataset.project}.{self._dataset.dataset_id}.{table_id}",
+            form="parquet",
+            is_gzipped=False,
+            delivery="table",
+            size_bytes=state.size_bytes,
+            modified_at=state.modified_at,
+            # BigQuery's own etag also changes with labels, descriptions and expiry dates
+            etag=f"{state.rows} rows",
+        )
+
+    def _read(self, table_id: str, state: _State, target: Path) -> tuple[int, str]:
+        """Write the rows of a table to `target`; returns their number and a hash that is the same in any order."""
+        select = write_select(state.columns)
+        rows, sums = 0, np.zeros(2, dtype=np.uint64)
+        show_bar = self._progress and sys.stderr.isatty()
+        with (
+            duckdb.connect(config={"threads": 1, "memory_limit": "1GB"}) as connection,
+            tqdm(total=state.rows, unit="row", desc=table_id, leave=False, disable=not show_bar) as bar,
+            _RowGroups(target, _to_arrow(connection, select, "{}").drop(_HASHES).schema) as groups,
+        ):
+            for text in self._get_pages(connection, table_id):
+                page = _to_arrow(connection, select, text)
+                # sums wrap around on purpose
+                sums += np.array([page[name].to_numpy().sum(dtype=np.uint64) for name in _HASHES], dtype=np.uint64)
+                groups.add(page.drop(_HASHES))
+                bar.update(page.num_rows)
+                if not show_bar and rows // _ROWS_PER_LOG_LINE < (rows + page.num_rows) // _ROWS_PER_LOG_LINE:
+                    logger.info("%s: %d of %d rows read", table_id, rows + page.num_rows, state.rows)
+                rows += page.num_rows
+        columns = "\n".join(repr(column.to_api_repr()) for column in state.columns)
+        return rows, hashlib.sha256(f"{columns}\n{rows}\n{sums[0]}\n{sums[1]}".encode()).hexdigest()
+
+    def _get_pages(self, connection: duckdb.DuckDBPyConnection, table_id: str) -> Iterator[str]:
+        """The pages of tabledata.list as the JSON that BigQuery sent.
+
+        The client's own iterators make a Python object of every value, which takes most of the time and memory.
+        """
+        parameters = {"maxResults": _PAGE_ROWS, "formatOptions.useInt64Timestamp": True}
+        request = functools.partial(
+            self._client._connection.api_request,
+            method="GET",
+            path=f"{self._dataset.table(table_id).path}/data",
+            expect_json=False,
+            timeout=_SECONDS_PER_REQUEST,
+        )
+        while True:
+            text = _RETRY(request)(query_params=parameters).decode("utf-8")
+            yield text
+            token = connection.execute("select json_extract_string(?, '$.pageToken')", [text]).fetchall()[0][0]
+            if not token:
+                return
+            parameters["pageToken"] = token
+
+    def _explain(self, error: Exception) -> SourceError:
+        """What went wrong with the whole dataset, and what to do."""
+        text = _first_line(error)
+        if isinstance(error, NotFound):
+            return SourceError(
+                f"{self.uri} does not exist: {text}; copy project and dataset from BigQuery's page. GA4's dataset is "
+                "called analytics_ and the id of the property, and appears a day after the link was made"
+            )
+        if isinstance(error, Forbidden) and any(detail.get("reason") == "quotaExceeded" for detail in error.errors):
+            return SourceError(f"the quota for reading {self.uri} is used up: {text}; run again later, or raise it")
+        if isinstance(error, Forbidden):
+            return SourceError(
+                f"reading {self.uri} is not allowed: {text}; give the account {_ROLE} on the dataset. If "
+                "FUNNELHOUSE_BIGQUERY_BILLING_PROJECT is set, it also needs Service Usage Consumer on that project"
+            )
+        if isinstance(error, GoogleAuthError):
+            return SourceError(
+                f"cannot sign in to Google for {self.uri}: {text}; run `gcloud auth application-default login` again, "
+                "or check the key file that GOOGLE_APPLICATION_CREDENTIALS names"
+            )
+        return SourceError(f"cannot read {self.uri}: {text}; check the network and run again")
+
+
+# Everything that Google's client raises once it has stopped to try again.
+_ERRORS = (GoogleAPICallError, RetryError, GoogleAuthError, RequestException, ConnectionError)
+
+_HASHES = ["__hash_low", "__hash_high"]
+
+
+class _RowGroups:
+    """A Parquet file that grows by a row group whenever enough rows have come."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._writer = pq.ParquetWriter(path, schema)
+        self._waiting: list[pa.Table] = []
+
+    def add(self, rows: pa.Table) -> None:
+        """Append rows; holds back at most one row group of them."""
+        self._waiting.append(rows)
+        if sum(table.nbytes for table in self._waiting) >= _ROW_GROUP_BYTES:
+            self._write()
+
+    def _write(self) -> None:
+        rows = pa.concat_tables(self._waiting).combine_chunks()
+        self._waiting = []
+        if rows.num_rows:
+            self._writer.write_table(rows, row_group_size=rows.num_rows)
+
+    def __enter__(self) -> _RowGroups:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None and self._waiting:
+            self._write()
+        self._writer.close()
+
+
+def write_select(columns: Sequence[Any]) -> str:
+    """SQL that turns one page of tabledata.list, given as a parameter, into rows of the table's columns and two hashes.
+
+    A row comes as {"f": [{"v": …}, …]} in the order of the columns, a repeated field as [{"v": …}, …], a record like a
+    row; everything else is text or null.
+    """
+    selected = [f'{_decode(column, f"f[{number}].v", 0)} as "{column.name}"' for number, column in _number(columns)]
+    hashes = "md5_number_lower(line) as __hash_low, md5_number_upper(line) as __hash_high"
+    return (
+        f"select {', '.join(selected)}, {hashes} from (select line, {_parse('line', _FIELDS)}.f as f "
+        f"from (select cast(unnest({_parse('?::varchar', _PAGE)}.rows) as varchar) as line))"
+    )
+
+
+_PAGE = '{"rows":["JSON"]}'
+_FIELDS = '{"f":[{"v":"VARCHAR"}]}'
+_VALUES = '[{"v":"VARCHAR"}]'
+_RECORD_VALUES = f'[{{"v":{_FIELDS}}}]'
+
+
+def _parse(text: str, shape: str) -> str:
+    return f"from_json({text}, '{shape}')"
+
+
+def _decode(column: Any, value: str, depth: int) -> str:
+    """The SQL of one field, given the SQL of its value as text."""
+    item = f"x{depth}"
+    is_record = column.field_type in _RECORDS
+    if column.mode == "REPEATED":
+        if is_record:
+            inner = _pack(column, f"{item}.v.f", depth + 1)
+            return f"list_transform({_parse(value, _RECORD_VALUES)}, lambda {item}: {inner})"
+        inner = _FROM_TEXT.get(column.field_type, "{}").format(f"{item}.v")
+        return f"list_transform({_parse(value, _VALUES)}, lambda {item}: {inner})"
+    if is_record:
+        # a list of one, so that the record is parsed once for all its fields
+        return f"list_transform([{_parse(value, _FIELDS)}.f], lambda {item}: {_pack(column, item, depth + 1)})[1]"
+    return _FROM_TEXT.get(column.field_type, "{}").format(value)
+
+
+def _pack(record: Any, fields: str, depth: int) -> str:
+    members = [
+        f'"{field.name}" := {_decode(field, f"{fields}[{number}].v", depth)}'
+        for number, field in _number(record.fields)
+    ]
+    return f"case when {fields} is not null then struct_pack({', '.join(members)}) end"
+
+
+def _number(fields: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    return enumerate(fields, start=1)
+
+
+def _to_arrow(connection: duckdb.DuckDBPyConnection, select: str, page: str) -> pa.Table:
+    with warnings.catch_warnings():
+        # the copy that it warns of is one page; a relation instead would be planned twice, which takes longer
+        warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
+        return connection.execute(select, [page]).to_arrow_table()
+
+
+def _first_line(error: Exception) -> str:
+    text = getattr(error, "message", None) or str(error) or type(error).__name__
+    return " ".join(text.split())[:300]
