@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import sqlite3
 from collections.abc import Collection, Iterator
@@ -79,7 +80,8 @@ def plan_build(settings: Settings, *, now: dt.datetime | None = None) -> BuildPl
 def request_full_rebuild(settings: Settings) -> None:
     """Let the next build make everything anew, whatever has changed; asked until such a build is published."""
     settings.home.mkdir(parents=True, exist_ok=True)
-    _rebuild_request(settings).touch()
+    # a name for the request: a build that began before it does not answer it
+    _rebuild_request(settings).write_text(secrets.token_hex(8), encoding="utf-8")
 
 
 def begin(settings: Settings, *, run_id: str, now: dt.datetime | None = None, full_rebuild: bool = False) -> BuildPlan:
@@ -153,7 +155,7 @@ def publish(settings: Settings, *, run_id: str) -> bool:
             return False
         raise RuntimeError(f"nothing to publish: {settings.build_path} does not exist; run the build again")
     with open_build(settings) as connection:
-        build_run_id, is_full_rebuild = _one(connection, "select run_id, is_full_rebuild from ops.build_info")
+        build_run_id, answered = _one(connection, "select run_id, rebuild_request from ops.build_info")
         if build_run_id != run_id:
             raise RuntimeError(
                 f"the build file belongs to run {build_run_id!r}, not to {run_id!r}; run the build again"
@@ -165,8 +167,8 @@ def publish(settings: Settings, *, run_id: str) -> bool:
     with settings.build_path.open("rb+") as file:
         os.fsync(file.fileno())
     settings.build_path.replace(settings.published_path)
-    if is_full_rebuild:
-        _rebuild_request(settings).unlink(missing_ok=True)
+    if answered is not None and _read_rebuild_request(settings) == answered:
+        _rebuild_request(settings).unlink()
     directory = os.open(settings.published_path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)
@@ -221,6 +223,11 @@ def _rebuild_request(settings: Settings) -> Path:
     return settings.home / "rebuild.requested"
 
 
+def _read_rebuild_request(settings: Settings) -> str | None:
+    path = _rebuild_request(settings)
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
 def _is_complete(manifest: Manifest, day: dt.date, *, now: dt.datetime, settings: Settings) -> bool:
     # in UTC before hours are added, as the SQL does: 72 hours are 72 hours also when the clocks change
     midnight = dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), tzinfo=settings.zone).astimezone(dt.UTC)
@@ -267,7 +274,8 @@ def _write_build_info(
         """
         create or replace table ops.build_info (
             run_id varchar, as_of timestamp, touched_from date, is_full_rebuild boolean, reasons varchar[],
-            project_fingerprint varchar, champions_seen varchar, champions_used varchar, published_at timestamp
+            project_fingerprint varchar, champions_seen varchar, champions_used varchar, published_at timestamp,
+            rebuild_request varchar
         )
         """
     )
@@ -279,8 +287,9 @@ def _write_build_info(
         project_fingerprint(settings),
         "{}",
         "{}",
+        _read_rebuild_request(settings) if plan.is_full_rebuild else None,
     ]
-    connection.execute("insert into ops.build_info values (?, ?, null, ?, ?, ?, ?, ?, null)", values)
+    connection.execute("insert into ops.build_info values (?, ?, null, ?, ?, ?, ?, ?, null, ?)", values)
 
 
 def _write_ledger(connection: duckdb.DuckDBPyConnection, manifests: Any) -> None:
