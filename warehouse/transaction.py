@@ -48,6 +48,9 @@ def plan_build(settings: Settings, *, now: dt.datetime | None = None) -> BuildPl
     all_dates = [day.isoformat() for day in manifests]
     if not settings.published_path.exists():
         return BuildPlan(["nothing is published yet"] if manifests else [], all_dates, True)
+    if _rebuild_request(settings).exists():
+        # before the published file is opened: this is also the way out when that is damaged
+        return BuildPlan(["a full rebuild was asked for"], all_dates, True)
     with open_published(settings) as connection:
         built = dict(
             connection.sql("select cast(event_date as varchar), content_hash from ops.built_partitions").fetchall()
@@ -59,8 +62,6 @@ def plan_build(settings: Settings, *, now: dt.datetime | None = None) -> BuildPl
                 "select cast(kpi_date as varchar) from marts.agg_kpis_daily where is_provisional"
             ).fetchall()
         ]
-    if _rebuild_request(settings).exists():
-        return BuildPlan(["a full rebuild was asked for"], all_dates, True)
     if fingerprint != project_fingerprint(settings):
         return BuildPlan(["the SQL or a setting that it depends on has changed"], all_dates, True)
     current = {day.isoformat(): manifest.content_hash for day, manifest in manifests.items()}
@@ -90,10 +91,11 @@ def begin(settings: Settings, *, run_id: str, now: dt.datetime | None = None, fu
     Whatever an earlier, failed or killed run left in the build file is thrown away.
     """
     now = now or dt.datetime.now(dt.UTC)
-    plan = plan_build(settings, now=now)
     manifests = read_manifests(settings)
     if full_rebuild:
         plan = BuildPlan(["a full rebuild was asked for"], [day.isoformat() for day in manifests], True)
+    else:
+        plan = plan_build(settings, now=now)
     build = settings.build_path
     build.parent.mkdir(parents=True, exist_ok=True)
     _remove_database(build)
