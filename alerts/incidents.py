@@ -13,7 +13,7 @@ from typing import Any
 
 from alerts.kpis import Day
 from alerts.rules import Direction, Rule
-from alerts.verdicts import Check
+from alerts.verdicts import BoundCheck
 
 TABLES = (
     """
@@ -107,7 +107,7 @@ def incident_dates(state: sqlite3.Connection, rule: str) -> set[dt.date]:
 
 
 def record_check(
-    state: sqlite3.Connection, rule: Rule, check: Check, day: Day, *, run_id: str, now: str
+    state: sqlite3.Connection, rule: Rule, check: BoundCheck, day: Day, *, run_id: str, now: str
 ) -> tuple[str | None, bool]:
     """Store a verdict; a breach extends the incident beside it or opens one.
 
@@ -155,12 +155,12 @@ def record_check(
     return incident_id, is_new
 
 
-def _find_adjacent_incident(state: sqlite3.Connection, check: Check) -> str | None:
+def _find_adjacent_incident(state: sqlite3.Connection, check: BoundCheck) -> str | None:
     """The incident of the nearest decided day before, else after: near and untested days and gaps do not part one."""
     return _find_incident_beside(state, check, "<", "desc") or _find_incident_beside(state, check, ">", "asc")
 
 
-def _find_incident_beside(state: sqlite3.Connection, check: Check, comparison: str, order: str) -> str | None:
+def _find_incident_beside(state: sqlite3.Connection, check: BoundCheck, comparison: str, order: str) -> str | None:
     row = state.execute(
         f"""
         select incident_id from alert_checks
@@ -173,7 +173,7 @@ def _find_incident_beside(state: sqlite3.Connection, check: Check, comparison: s
 
 
 def _open_incident(
-    state: sqlite3.Connection, incident_id: str, rule: Rule, check: Check, *, run_id: str, now: str
+    state: sqlite3.Connection, incident_id: str, rule: Rule, check: BoundCheck, *, run_id: str, now: str
 ) -> bool:
     # An incident that was withdrawn (its only day turned out normal) and comes back keeps its id and its message.
     cursor = state.execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 from pathlib import Path
@@ -11,7 +12,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 Direction = Literal["above", "below"]
-Unit = Literal["share", "seconds", "usd", "count"]
+Unit = Literal["share", "seconds", "usd", "count", "hours", "score"]
+Kind = Literal["kpi", "data_late", "data_missing", "validation_failed", "model_drift"]
+Test = Literal["rate", "log_mean", "count", "none"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -47,28 +50,69 @@ class Bounds(BaseModel):
         return self.above if direction == "above" else self.below
 
 
+class QuietHours(BaseModel):
+    """A span of the day, property time zone, over midnight where `start` is later than `end`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    start: dt.time = Field(alias="from")
+    end: dt.time = Field(alias="to")
+
+
+class ExpectedEvent(BaseModel):
+    """Days on which a KPI is known to leave its usual path; both ends are included.
+
+    `start` and `end` are dates, or month and day (`12-24`) for every year.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Line
+    start: dt.date | Annotated[str, StringConstraints(pattern=r"^\d\d-\d\d$")] = Field(alias="from")
+    end: dt.date | Annotated[str, StringConstraints(pattern=r"^\d\d-\d\d$")] = Field(alias="to")
+    direction: Literal["above", "below", "both"] = "both"
+
+    def covers(self, date: dt.date, direction: Direction) -> bool:
+        """Whether the day is one of the event's and the event explains a move in this direction."""
+        if self.direction not in ("both", direction):
+            return False
+        if isinstance(self.start, dt.date) and isinstance(self.end, dt.date):
+            return self.start <= date <= self.end
+        day = f"{date:%m-%d}"
+        start, end = str(self.start), str(self.end)
+        return start <= day <= end if start <= end else day >= start or day <= end
+
+
 class Rule(BaseModel):
-    """One watched KPI. The fields are explained at the head of `alerts/rules.yml`."""
+    """One thing that is watched. The fields are explained at the head of `alerts/rules.yml`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Name
+    kind: Kind = "kpi"
     title: Line = ""
     description: Line
-    kpi: Name
+    kpi: Name = ""
+    statistic: Name | None = None
+    test: Test = "none"
     unit: Unit = "count"
     numerator: Name | None = None
     denominator: Name | None = None
     numerator_label: Line = "sessions"
-    direction: Literal["above", "below", "both"]
+    direction: Literal["above", "below", "both"] = "above"
+    dimensions: tuple[Name, ...] = ()
     absolute: Bounds = Bounds()
     relative: Bounds = Bounds()
     trailing_days: int = Field(default=28, ge=7, le=366)
     minimum_history_days: int = Field(default=14, ge=1)
-    minimum_volume: float = Field(ge=0, allow_inf_nan=False)
+    minimum_volume: float = Field(default=20, ge=0, allow_inf_nan=False)
     severity: Literal["info", "warning", "critical"]
     owner: Line
+    channel: Line | None = None
     runbook: Line
+    quiet_hours: QuietHours | None = None
+    expected_events: tuple[ExpectedEvent, ...] = ()
+    links: dict[Name, Line] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod

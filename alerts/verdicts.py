@@ -15,6 +15,46 @@ Verdict = Literal["breach", "near", "normal", "untested"]
 
 @dataclass(frozen=True)
 class Check:
+    """The verdict on one day or week of one KPI, or of one dimension value of it, in one direction.
+
+    A `breach` opens or extends an incident and a `normal` one ends it; `near` (more than halfway to the limit) and
+    `untested` do neither. `date` is the day, or the last of the `period_days` (7 where the volume is too small for
+    days). `observed`, `expected` and the band are in the rule's unit; the band's edges are where the limit lies.
+    """
+
+    rule: str
+    kpi: str
+    dimension: str | None
+    dimension_value: str | None
+    direction: Direction
+    date: dt.date
+    period_days: int
+    verdict: Verdict
+    severity: str
+    reason: str
+    observed: float | None
+    expected: float | None
+    band_low: float | None
+    band_high: float | None
+    z: float | None
+    volume: float
+    baseline_days: int
+    is_provisional: bool = False
+    is_expected_event: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """The identity of a problem; incidents of one fingerprint follow each other and never overlap."""
+        return make_fingerprint(self.rule, self.dimension, self.dimension_value, self.direction)
+
+
+def make_fingerprint(rule: str, dimension: str | None, dimension_value: str | None, direction: Direction) -> str:
+    """`rule|dimension=value|direction`, with nothing around the equals sign for the whole shop."""
+    return f"{rule}|{dimension or ''}={dimension_value or ''}|{direction}"
+
+
+@dataclass(frozen=True)
+class BoundCheck:
     """The verdict on one day in one direction.
 
     `expected` is the pooled trailing value; `bound` the value beyond which a day breaches (the nearer one of the
@@ -52,7 +92,7 @@ def select_baseline(rule: Rule, days: list[Day], date: dt.date, incident_dates: 
     ]
 
 
-def check_day(rule: Rule, direction: Direction, day: Day, baseline: list[Day]) -> Check:
+def check_day(rule: Rule, direction: Direction, day: Day, baseline: list[Day]) -> BoundCheck:
     """Test one complete day against its absolute bound and its own trailing value."""
     pooled = pool(baseline)
     has_history = pooled.days >= rule.minimum_history_days
@@ -84,7 +124,7 @@ def check_day(rule: Rule, direction: Direction, day: Day, baseline: list[Day]) -
         verdict, reason = "near", "more than halfway to the bound"
     else:
         verdict, reason = "normal", "within bounds"
-    return Check(rule.name, direction, day.date, verdict, reason, day.value, expected, bound, volume, pooled.days)
+    return BoundCheck(rule.name, direction, day.date, verdict, reason, day.value, expected, bound, volume, pooled.days)
 
 
 def _is_near(value: float, expected: float, bound: float, direction: Direction) -> bool:

@@ -10,7 +10,7 @@ from alert_warehouse import date_of
 
 from alerts.kpis import Day
 from alerts.rules import Rule
-from alerts.verdicts import Check, check_day, select_baseline
+from alerts.verdicts import BoundCheck, check_day, select_baseline
 
 
 def make_rule(**overrides: Any) -> Rule:
@@ -35,7 +35,7 @@ def rate_day(index: int, numerator: float, denominator: float = 200, *, is_provi
     return Day(date_of(index), is_provisional, value, numerator, denominator)
 
 
-def judge(rule: Rule, days: list[Day], incident_dates: set[dt.date] | None = None) -> Check:
+def judge(rule: Rule, days: list[Day], incident_dates: set[dt.date] | None = None) -> BoundCheck:
     """The verdict on the last of the days."""
     baseline = select_baseline(rule, days, days[-1].date, incident_dates or set())
     return check_day(rule, rule.directions[0], days[-1], baseline)
