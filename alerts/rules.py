@@ -12,24 +12,35 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 Direction = Literal["above", "below"]
-Unit = Literal["share", "seconds", "usd", "count", "hours", "score"]
+Unit = Literal["share", "seconds", "usd", "count", "hours"]
 Kind = Literal["kpi", "data_late", "data_missing", "validation_failed", "model_drift"]
-Test = Literal["rate", "log_mean", "count", "none"]
+Test = Literal["rate", "count", "amount", "log_mean"]
+Impact = Literal["orders", "visits", "revenue"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 # What decides a verdict. Changing any of these tests the checked days anew; changing the owner does not.
 _DECIDING_FIELDS = {
+    "kind",
     "kpi",
+    "statistic",
+    "test",
     "numerator",
     "denominator",
+    "volume",
     "direction",
+    "dimensions",
+    "z_limit",
+    "z_limit_repeated",
+    "minimum_change",
     "absolute",
     "relative",
     "trailing_days",
     "minimum_volume",
     "minimum_history_days",
+    "expected_by_hours",
+    "expected_events",
 }
 
 
@@ -72,6 +83,22 @@ class ExpectedEvent(BaseModel):
     end: dt.date | Annotated[str, StringConstraints(pattern=r"^\d\d-\d\d$")] = Field(alias="to")
     direction: Literal["above", "below", "both"] = "both"
 
+    @model_validator(mode="after")
+    def _is_a_span(self) -> ExpectedEvent:
+        ends = (self.start, self.end)
+        if isinstance(self.start, dt.date) and isinstance(self.end, dt.date):
+            if self.end < self.start:
+                raise ValueError(f"the event '{self.name}' ends before it begins")
+            return self
+        if any(isinstance(each, dt.date) for each in ends):
+            raise ValueError(f"the event '{self.name}' needs two dates, or month and day (12-24) twice")
+        for each in ends:
+            try:
+                dt.date.fromisoformat(f"2000-{each}")
+            except ValueError as error:
+                raise ValueError(f"the event '{self.name}' has '{each}', which is no month and day") from error
+        return self
+
     def covers(self, date: dt.date, direction: Direction) -> bool:
         """Whether the day is one of the event's and the event explains a move in this direction."""
         if self.direction not in ("both", direction):
@@ -92,20 +119,26 @@ class Rule(BaseModel):
     kind: Kind = "kpi"
     title: Line = ""
     description: Line
-    kpi: Name = ""
+    kpi: Name
     statistic: Name | None = None
-    test: Test = "none"
+    test: Test
     unit: Unit = "count"
     numerator: Name | None = None
     denominator: Name | None = None
+    volume: Name | None = None
     numerator_label: Line = "sessions"
-    direction: Literal["above", "below", "both"] = "above"
+    impact: Impact | None = None
+    direction: Literal["above", "below", "both"]
     dimensions: tuple[Name, ...] = ()
+    z_limit: Annotated[float, Field(ge=2, le=10)] | None = 4.0
+    z_limit_repeated: Annotated[float, Field(ge=1.5, le=10)] | None = 2.5
+    minimum_change: float = Field(default=0.05, ge=0, allow_inf_nan=False)
     absolute: Bounds = Bounds()
     relative: Bounds = Bounds()
-    trailing_days: int = Field(default=28, ge=7, le=366)
-    minimum_history_days: int = Field(default=14, ge=1)
+    trailing_days: int = Field(default=84, ge=14, le=366)
+    minimum_history_days: int = Field(default=14, ge=7)
     minimum_volume: float = Field(default=20, ge=0, allow_inf_nan=False)
+    expected_by_hours: float = Field(default=36, gt=0, le=24 * 30)
     severity: Literal["info", "warning", "critical"]
     owner: Line
     channel: Line | None = None
@@ -116,34 +149,65 @@ class Rule(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _title_from_name(cls, values: Any) -> Any:
-        if isinstance(values, dict) and not values.get("title") and isinstance(values.get("name"), str):
-            return {**values, "title": values["name"].replace("_", " ").strip().capitalize() or "?"}
+    def _fill_in(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        if not values.get("title") and isinstance(values.get("name"), str):
+            values["title"] = values["name"].replace("_", " ").strip().capitalize() or "?"
+        if values.get("kind", "kpi") != "kpi":
+            unit = "hours" if values["kind"] == "data_late" else "count"
+            values = {"kpi": values["kind"], "unit": unit, "test": "amount", "direction": "above", **values}
+        elif "test" not in values:
+            if values.get("unit", "count") == "share":
+                values["test"] = "rate"
+            elif values.get("denominator") is not None or values.get("statistic") is not None:
+                values["test"] = "log_mean"
+            else:
+                values["test"] = "count" if values.get("unit", "count") == "count" else "amount"
         return values
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Rule:
+        if self.kind == "kpi":
+            self._check_bounds()
+            self._check_test()
+        elif self.dimensions or self.direction != "above" or self.relative != Bounds():
+            raise ValueError(f"a rule of kind '{self.kind}' takes no dimensions, direction or relative bounds")
+        if self.minimum_history_days > self.trailing_days:
+            raise ValueError("minimum_history_days is greater than trailing_days: the rule could never be tested")
+        return self
+
+    def _check_bounds(self) -> None:
         for direction in ("above", "below"):
             bounds = (self.absolute.of(direction), self.relative.of(direction))
-            if direction in self.directions and bounds == (None, None):
-                raise ValueError(f"direction '{self.direction}' needs absolute.{direction} or relative.{direction}")
+            if direction in self.directions and self.z_limit is None and bounds == (None, None):
+                raise ValueError(
+                    f"direction '{self.direction}' needs z_limit, absolute.{direction} or relative.{direction}"
+                )
             if direction not in self.directions and bounds != (None, None):
                 raise ValueError(f"a bound '{direction}' is given, but direction is '{self.direction}'")
         if self.relative.above is not None and self.relative.above <= 0:
             raise ValueError("relative.above is a rise and must be greater than 0, for example 0.25 for +25 %")
         if self.relative.below is not None and not -1 < self.relative.below < 0:
             raise ValueError("relative.below is a fall and must lie between -1 and 0, for example -0.35 for -35 %")
-        if self.unit == "share":
-            for value in (self.absolute.above, self.absolute.below):
-                if value is not None and not 0 <= value <= 1:
-                    raise ValueError(f"unit 'share' runs from 0 to 1, but an absolute bound is {value:g}")
-            if self.denominator is None:
-                raise ValueError("unit 'share' needs a denominator: shares of days are pooled, not averaged")
-        if self.numerator is not None and self.denominator is None:
-            raise ValueError("a numerator needs a denominator")
-        if self.minimum_history_days > self.trailing_days:
-            raise ValueError("minimum_history_days is greater than trailing_days: the rule could never be tested")
-        return self
+        for value in (self.absolute.above, self.absolute.below):
+            if value is not None and self.unit == "share" and not 0 <= value <= 1:
+                raise ValueError(f"unit 'share' runs from 0 to 1, but an absolute bound is {value:g}")
+            if value is not None and self.unit != "share" and value < 0:
+                raise ValueError(f"an absolute bound is {value:g}, but unit '{self.unit}' is never negative")
+
+    def _check_test(self) -> None:
+        if (self.unit == "share") != (self.test == "rate"):
+            raise ValueError(
+                f"test '{self.test}' does not fit unit '{self.unit}': 'rate' goes with 'share' and no other"
+            )
+        if self.test in ("rate", "log_mean") and self.denominator is None:
+            raise ValueError(f"test '{self.test}' needs a denominator: the column with the sessions behind each value")
+        if self.test in ("count", "amount") and (self.denominator is not None or self.numerator is not None):
+            raise ValueError(f"test '{self.test}' is of totals and takes no numerator or denominator; see `volume`")
+        if self.statistic is not None and self.test != "log_mean":
+            raise ValueError("a statistic is a column of mean ln(1 + value) and needs test 'log_mean'")
 
     @property
     def directions(self) -> tuple[Direction, ...]:
@@ -155,12 +219,13 @@ class Rule(BaseModel):
     @property
     def columns(self) -> list[str]:
         """The columns of the KPI tables that the rule reads."""
-        return [column for column in (self.kpi, self.numerator, self.denominator) if column is not None]
+        columns = (self.kpi, self.statistic, self.numerator, self.denominator, self.volume)
+        return list(dict.fromkeys(column for column in columns if column is not None))
 
     @property
     def content_hash(self) -> str:
         """Changes when a verdict could change."""
-        text = json.dumps(self.model_dump(include=_DECIDING_FIELDS), sort_keys=True)
+        text = json.dumps(self.model_dump(mode="json", include=_DECIDING_FIELDS), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def fingerprint(self, direction: Direction) -> str:
@@ -174,7 +239,13 @@ class RuleBook(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     check_last_days: int = Field(default=14, ge=1, le=366)
+    expected_events: tuple[ExpectedEvent, ...] = ()
     rules: list[Rule] = Field(min_length=1)
+
+    def find_event(self, rule: Rule, date: dt.date, direction: Direction) -> ExpectedEvent | None:
+        """The event of the file or of the rule that explains a move of this day in this direction."""
+        events = (*rule.expected_events, *self.expected_events)
+        return next((event for event in events if event.covers(date, direction)), None)
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> RuleBook:
