@@ -238,7 +238,7 @@ def _spread(scale: Scale, n: Floats, baseline: Baseline) -> Floats:
     return np.sqrt(np.maximum((1.0 if scale == "count" else 0.0) + mu * extra, _TINY))
 
 
-def findfind_distance(scale: Scale, y: Floats, n: Floats, mean: Floats) -> Floats:
+def find_distance(scale: Scale, y: Floats, n: Floats, mean: Floats) -> Floats:
     """The signed root of the deviance of `y` (of `n`) from `mean` on the link scale; the difference for log means."""
     if scale == "log_mean":
         return y - mean
