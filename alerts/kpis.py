@@ -165,6 +165,11 @@ def _volume(rule: Rule) -> str:
     return rule.volume or rule.denominator or rule.kpi
 
 
+def has_columns(warehouse: duckdb.DuckDBPyConnection, table: str, columns: list[str]) -> bool:
+    """Whether a table has all of these number columns."""
+    return set(columns) <= _number_columns(warehouse, table)
+
+
 def _number_columns(warehouse: duckdb.DuckDBPyConnection, table: str) -> set[str]:
     schema, name = table.split(".")
     rows: list[Any] = warehouse.execute(

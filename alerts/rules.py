@@ -206,6 +206,8 @@ class Rule(BaseModel):
             raise ValueError(f"test '{self.test}' needs a denominator: the column with the sessions behind each value")
         if self.test in ("count", "amount") and (self.denominator is not None or self.numerator is not None):
             raise ValueError(f"test '{self.test}' is of totals and takes no numerator or denominator; see `volume`")
+        if self.impact == "orders" and (self.test != "rate" or self.direction == "both"):
+            raise ValueError("impact 'orders' needs a share and one direction: above counts lost orders, below orders")
         if self.statistic is not None and self.test != "log_mean":
             raise ValueError("a statistic is a column of mean ln(1 + value) and needs test 'log_mean'")
 

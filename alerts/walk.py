@@ -37,7 +37,9 @@ FEWEST_EXPECTED = 5.0
 # A change that lasts this long is the new level: the baseline starts again with it.
 NEW_LEVEL_DAYS = 14
 NEW_LEVEL_WEEKS = 4
+# Total loss: none where at least so many were expected, and not by chance.
 TOTAL_LOSS_EXPECTED = 20.0
+TOTAL_LOSS_Z = 2.5
 # An absolute bound counts as crossed when the day lies beyond it by more than chance: one-sided 5 %.
 BOUND_Z = 1.645
 
@@ -75,6 +77,7 @@ def walk_days(
     is_tested: Bools,
     excluded: Bools,
     is_child: Bools | None = None,
+    shop: NDArray[np.int64] | None = None,
     is_event: dict[Direction, Bools] | None = None,
     is_provisional: Bools | None = None,
     with_bands: bool = True,
@@ -82,11 +85,11 @@ def walk_days(
     """Decide the tested days in order. Each day is held against the days before it, never against itself.
 
     `y`, `n`, `volume`, `usable` and `excluded` are (series, days); `weekday`, `is_tested`, `is_event` and
-    `is_provisional` (days,); `is_child` (series,) marks dimension values, which share the rule's false alarms among
-    them. Days of a breach, and near days that follow one, stay out of the baselines of later days (as `excluded` days
+    `is_provisional` (days,); `is_child` (series,) marks dimension values; those of one `shop` (series,) share the
+    rule's false alarms among them. Days of a breach, and near days that follow one, stay out of the baselines of later days (as `excluded` days
     do), until the change has lasted `NEW_LEVEL_DAYS`.
     """
-    walker = _Walker(rule, scale, y, n, volume, usable, weekday, excluded, is_child, with_bands)
+    walker = _Walker(rule, scale, y, n, volume, usable, weekday, excluded, is_child, shop, with_bands)
     for day in range(y.shape[1]):
         if is_tested[day]:
             provisional = is_provisional is not None and bool(is_provisional[day])
@@ -108,12 +111,14 @@ class _Walker:
         weekday: NDArray[np.int64],
         excluded: Bools,
         is_child: Bools | None,
+        shop: NDArray[np.int64] | None,
         with_bands: bool,
     ) -> None:
         self.rule, self.scale, self.with_bands = rule, scale, with_bands
         self.y, self.n, self.volume, self.usable, self.weekday = y, n, volume, usable, weekday
         self.excluded = excluded.copy()
         self.is_child = np.zeros(len(y), dtype=bool) if is_child is None else is_child
+        self.shop = np.zeros(len(y), dtype=np.int64) if shop is None else shop
         self.begin = np.zeros(len(y), dtype=np.int64)  # the first day a baseline may use
         self.run = np.zeros(len(y), dtype=np.int64)  # days the present incident has lasted
         self.result = Walk(
@@ -145,7 +150,8 @@ class _Walker:
         volume = np.where(usable, self.volume[:, past], 0.0).sum(axis=1) / np.maximum(baseline.days, 1.0)
         daily = self._says_enough(baseline, volume, 1)
         weekly = ~daily & self._says_enough(baseline, volume, WEEK)
-        tests = np.where(self.is_child, float(np.sum((daily | weekly) & self.is_child)), 1.0)
+        tested = np.bincount(self.shop, weights=(daily | weekly) & self.is_child)
+        tests = np.where(self.is_child, tested[self.shop], 1.0)
         every = np.arange(len(self.y))
         observed = _Observed(1, self.y[:, day], self.n[:, day], self.volume[:, day], volume)
         if is_provisional:
@@ -323,7 +329,10 @@ class _Walker:
         return found
 
     def _is_total_loss(self, way: Direction, observed: _Observed, baseline: Baseline) -> Bools:
+        sign = 1.0 if way == "above" else -1.0
         has_value = observed.n > 0
+        with np.errstate(invalid="ignore"):
+            has_value &= sign * score_day(self.scale, observed.y, observed.n, baseline) > TOTAL_LOSS_Z
         if self.scale == "rate":
             p = to_value(self.scale, baseline.mean)
             left = observed.y if way == "below" else observed.n - observed.y
