@@ -178,6 +178,7 @@ class SlackServer:
             "text": params.get("text", ""),
             "blocks": blocks,
             "metadata": _decode(params.get("metadata"), None),
+            "edits": 0,
         }
         if params.get("thread_ts"):
             message["thread_ts"] = params["thread_ts"]
@@ -197,10 +198,16 @@ class SlackServer:
         return []
 
     def _update_message(self, params: dict[str, Any]) -> dict[str, Any]:
+        if params.get("channel") != CHANNEL_ID:
+            return _fail("channel_not_found")
+        blocks = _decode(params.get("blocks"), None)
+        if blocks and (problems := find_block_problems(blocks) or self._find_image_problems(blocks)):
+            return _fail("invalid_blocks", problems)
         for message in self.messages:
             if message["ts"] == params.get("ts"):
                 message["text"] = params.get("text", message["text"])
-                message["blocks"] = _decode(params.get("blocks"), message["blocks"])
+                message["blocks"] = message["blocks"] if blocks is None else blocks
+                message["edits"] += 1
                 return {"ok": True, "channel": CHANNEL_ID, "ts": message["ts"]}
         return _fail("message_not_found")
 
@@ -294,6 +301,16 @@ def find_block_problems(blocks: list[dict[str, Any]]) -> list[str]:
                 problems.append(f"{where}: alt_text must have 1 to 2000 characters")
             if not re.fullmatch(r"F[A-Z0-9]{8,}", block.get("slack_file", {}).get("id", "")):
                 problems.append(f"{where}: slack_file needs the id of a file")
+        elif block["type"] == "actions":
+            if not 1 <= len(block["elements"]) <= 25:
+                problems.append(f"{where}: 1 to 25 elements")
+            ids = [element["action_id"] for element in block["elements"]]
+            if len(set(ids)) < len(ids):
+                problems.append(f"{where}: an action_id stands twice")
+            for number, element in enumerate(block["elements"]):
+                check(element["text"], 75, f"{where}/elements/{number}")
+                if not 1 <= _size(element["value"]) <= 2000:
+                    problems.append(f"{where}/elements/{number}: value must have 1 to 2000 characters")
         elif block["type"] != "divider":
             problems.append(f"{where}: unknown type {block['type']}")
     if _size(json.dumps(blocks, ensure_ascii=False)) > 13_200:

@@ -21,6 +21,7 @@ def start_check(settings: Settings) -> subprocess.Popen[bytes]:
         **os.environ,
         "FUNNELHOUSE_HOME": str(settings.home),
         "FUNNELHOUSE_PROPERTY_TIMEZONE": "UTC",
+        "FUNNELHOUSE_ALERT_RULES": str(settings.alert_rules),
         "FUNNELHOUSE_SLACK_TOKEN": TOKEN,
         "FUNNELHOUSE_SLACK_CHANNEL": CHANNEL_ID,
         "FUNNELHOUSE_SLACK_BASE_URL": settings.slack_base_url,
