@@ -31,7 +31,7 @@ class Driver:
     `observed` and `expected` are in the rule's unit. `excess` is how far the value went beyond its expectation: for
     shares in sessions, for totals in the KPI's unit, for means in units of the whole mean (its part of the change);
     `total_excess` the same of the whole shop. `kind` says what moved: the value's own `rate` (or total), or its weight
-    (`mix`), with `observed` and `expected` then being shares of all sessions. `z` says how far it moved beyond the rest,
+    (`mix`), with `observed` and `expected` then being shares of all sessions. `z` is how far it moved beyond the rest,
     `p_value` (two-sided) how likely chance does that, `p_adjusted` after Holm's correction for all values looked at.
     """
 
@@ -43,11 +43,11 @@ class Driver:
     total_excess: float
     share_of_excess: float
     volume: float
-    z: float
     p_value: float
     p_adjusted: float
     kind: Literal["rate", "mix"]
-    is_significant: bool
+    z: float = 0.0
+    is_significant: bool = True
 
 
 @dataclass(frozen=True)

@@ -211,6 +211,8 @@ def _say_reason(rule: Rule, result: Walk, way: Direction, series: int, day: int,
         return f"z = {z:.1f} (limit {limit:.3g})"
     if code == walk.REPEATED:
         return f"z beyond {repeated:.2g} on 2 of 3 {period} (now {z:.1f})"
+    if code == walk.OVER_A_WEEK:
+        return f"z = {result.week_z[series, day]:.1f} over 7 days (limit {rule.z_limit_week:.3g}; today {z:.1f})"
     if code == walk.ABSOLUTE:
         return f"absolute bound of {rule.absolute.of(way):g}"
     if code == walk.RELATIVE:

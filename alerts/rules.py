@@ -33,6 +33,7 @@ _DECIDING_FIELDS = {
     "dimensions",
     "z_limit",
     "z_limit_repeated",
+    "z_limit_week",
     "minimum_change",
     "absolute",
     "relative",
@@ -132,6 +133,7 @@ class Rule(BaseModel):
     dimensions: tuple[Name, ...] = ()
     z_limit: Annotated[float, Field(ge=2, le=10)] | None = 4.0
     z_limit_repeated: Annotated[float, Field(ge=1.5, le=10)] | None = 2.5
+    z_limit_week: Annotated[float, Field(ge=2, le=10)] | None = 4.0
     minimum_change: float = Field(default=0.05, ge=0, allow_inf_nan=False)
     absolute: Bounds = Bounds()
     relative: Bounds = Bounds()

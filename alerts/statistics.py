@@ -21,6 +21,7 @@ Bools = NDArray[np.bool_]
 Scale = Literal["rate", "count", "amount", "log_mean"]
 
 HALF_LIFE_DAYS = 21.0
+SCALE_HALF_LIFE = 42.0
 HUBER = 1.345  # 95 % efficient where the noise is normal
 WINSOR = 3.0
 ITERATIONS = 6
@@ -65,7 +66,7 @@ def fit_baseline(
     effects = np.zeros((len(y), 7))
     floor = 0.0 if scale in ("rate", "count") else SMALLEST_DAILY_VARIANCE
     daily = np.zeros((len(y), 1))
-    share = inside * decay
+    share = inside * np.exp2(-age / SCALE_HALF_LIFE)
     effective = np.square(share.sum(axis=1)) / np.maximum(np.square(share).dot(np.ones(len(age))), _TINY)
     relative = _relative_variance(scale, n, typical_n[:, None])
     for iteration in range(ITERATIONS):

@@ -26,7 +26,7 @@ UNTESTED, NORMAL, NEAR, BREACH = 0, 1, 2, 3
 # Why a verdict was given.
 NO_VALUE, NO_VOLUME, NO_HISTORY, PROVISIONAL, EVENT = 1, 2, 3, 4, 5
 WITHIN, TOO_SMALL, HALFWAY = 6, 7, 8
-Z_LIMIT, REPEATED, ABSOLUTE, RELATIVE, TOTAL_LOSS = 10, 11, 12, 13, 14
+Z_LIMIT, REPEATED, OVER_A_WEEK, ABSOLUTE, RELATIVE, TOTAL_LOSS = 10, 11, 12, 13, 14, 15
 
 WEEK = 7
 SUNDAY = 6
@@ -42,6 +42,12 @@ TOTAL_LOSS_EXPECTED = 20.0
 TOTAL_LOSS_Z = 2.5
 # An absolute bound counts as crossed when the day lies beyond it by more than chance: one-sided 5 %.
 BOUND_Z = 1.645
+# The days that one alarm may rest on share one baseline: a change's first days would hide its next ones.
+GAP_DAYS = 2
+# A week that adds up to a breach must go on today: what is over must not be reported, nor kept open.
+WEEK_Z_TODAY = 1.0
+# One or two very bad days are not a bad week, and must not keep an incident open after they are over.
+WEEK_Z_MOST = 2.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class Walk:
     verdict: dict[Direction, Codes]
     reason: dict[Direction, Codes]
     z: Floats
+    week_z: Floats
     limit: Floats
     repeated_limit: Floats
     observed: Floats
@@ -85,9 +92,9 @@ def walk_days(
     """Decide the tested days in order. Each day is held against the days before it, never against itself.
 
     `y`, `n`, `volume`, `usable` and `excluded` are (series, days); `weekday`, `is_tested`, `is_event` and
-    `is_provisional` (days,); `is_child` (series,) marks dimension values; those of one `shop` (series,) share the
-    rule's false alarms among them. Days of a breach, and near days that follow one, stay out of the baselines of later days (as `excluded` days
-    do), until the change has lasted `NEW_LEVEL_DAYS`.
+    `is_provisional` (days,); `is_child` (series,) marks dimension values: those of one `shop` (series,) share the
+    rule's false alarms among them. Days of a breach, and near days that follow one, stay out of the baselines of later
+    days (as `excluded` days do), until the change has lasted `NEW_LEVEL_DAYS`.
     """
     walker = _Walker(rule, scale, y, n, volume, usable, weekday, excluded, is_child, shop, with_bands)
     for day in range(y.shape[1]):
@@ -126,6 +133,7 @@ class _Walker:
             verdict={way: np.zeros(y.shape, dtype=np.int8) for way in rule.directions},
             reason={way: np.zeros(y.shape, dtype=np.int8) for way in rule.directions},
             z=np.full(y.shape, np.nan),
+            week_z=np.full(y.shape, np.nan),
             limit=np.full(y.shape, np.nan),
             repeated_limit=np.full(y.shape, np.nan),
             observed=np.full(y.shape, np.nan),
@@ -138,11 +146,12 @@ class _Walker:
 
     def decide(self, day: int, is_provisional: bool, events: dict[Direction, bool]) -> None:
         """Give the verdicts of one day, and on Sundays those of the week for the series that are too small for days."""
-        past = slice(max(0, day - self.rule.trailing_days), day)
+        past = slice(max(0, day - GAP_DAYS - self.rule.trailing_days), day)
         if day == 0:
             past = slice(0, 1)
         columns = np.arange(past.start, past.stop)
-        usable = self.usable[:, past] & ~self.excluded[:, past] & (columns >= self.begin[:, None]) & (columns < day)
+        usable = self.usable[:, past] & ~self.excluded[:, past] & (columns >= self.begin[:, None])
+        usable &= columns < day - GAP_DAYS
         age = (day - columns).astype(float)
         baseline = fit_baseline(
             self.scale, self.y[:, past], self.n[:, past], usable, self.weekday[past], int(self.weekday[day]), age
@@ -256,6 +265,10 @@ class _Walker:
         z = np.where(known & has_value, score_day(self.scale, observed.y, observed.n, baseline), np.nan)
         self.result.z[rows, day] = z
         self.result.repeated_limit[rows, day] = repeated
+        week, week_limit = np.full(len(rows), np.nan), np.full(len(rows), np.inf)
+        if observed.period == 1 and rule.z_limit_week is not None:
+            week, week_limit = self._sum_week(rows, day), raise_limit(rule.z_limit_week, tests)
+            self.result.week_z[rows, day] = week
         value = observed.value(self.scale)
         expected = to_value(self.scale, baseline.mean)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -264,13 +277,14 @@ class _Walker:
             sign = 1.0 if way == "above" else -1.0
             beyond = sign * z > limit
             again = (sign * z > repeated) & self._was_beyond(rows, day, observed.period, sign, repeated)
+            slow = (sign * z > WEEK_Z_TODAY) & (sign * week > week_limit)
             is_large = np.abs(change) >= rule.minimum_change
             verdict = np.where(np.isnan(z), UNTESTED, np.where(sign * z > limit / 2, NEAR, NORMAL))
             reason = np.where(verdict == NEAR, HALFWAY, WITHIN)
             reason = np.where(np.isnan(z), np.where(says_enough[rows], NO_HISTORY, NO_VOLUME), reason)
-            verdict = np.where((beyond | again) & ~is_large, NORMAL, verdict)
-            reason = np.where((beyond | again) & ~is_large, TOO_SMALL, reason)
-            found = [(REPEATED, again & is_large), (Z_LIMIT, beyond & is_large)]
+            verdict = np.where((beyond | again | slow) & ~is_large, NORMAL, verdict)
+            reason = np.where((beyond | again | slow) & ~is_large, TOO_SMALL, reason)
+            found = [(OVER_A_WEEK, slow & is_large), (REPEATED, again & is_large), (Z_LIMIT, beyond & is_large)]
             relative = rule.relative.of(way)
             if relative is not None:
                 significant = sign * z > np.where(np.isfinite(repeated), repeated, 2.5)
@@ -327,6 +341,13 @@ class _Walker:
             if before >= 0:
                 found |= (self.result.period[rows, before] == period) & (sign * self.result.z[rows, before] > repeated)
         return found
+
+    def _sum_week(self, rows: NDArray[np.int64], day: int) -> Floats:
+        """The z-score of the last seven days together (Stouffer's sum), where at least five were tested."""
+        z = self.result.z[rows, max(0, day - WEEK + 1) : day + 1]
+        count = np.isfinite(z).sum(axis=1)
+        total = np.nansum(np.clip(z, -WEEK_Z_MOST, WEEK_Z_MOST), axis=1) / np.sqrt(np.maximum(count, 1))
+        return np.where(count >= FEWEST_DAYS_OF_A_WEEK, total, np.nan)
 
     def _is_total_loss(self, way: Direction, observed: _Observed, baseline: Baseline) -> Bools:
         sign = 1.0 if way == "above" else -1.0
