@@ -50,16 +50,19 @@ def evaluate_rules(
 
 def select_baseline_dates(
     warehouse: duckdb.DuckDBPyConnection,
-    book: RuleBook,
     rule: Rule,
     dates: list[dt.date],
     excluded_dates: set[dt.date],
+    *,
+    book: RuleBook | None = None,
 ) -> list[dt.date]:
     """The dates that an incident on `dates` is compared with: the complete days of the trailing window before it.
 
-    Leaves out `excluded_dates` (days of known incidents) and the days of expected events.
+    Leaves out `excluded_dates` (days of known incidents) and the days of expected events, the rule's own and, with
+    `book`, those of all rules.
     """
     panel = read_panel(warehouse, rule, with_dimensions=False)
+    events = (*rule.expected_events, *(book.expected_events if book else ()))
     first = min(dates)
     oldest = first - dt.timedelta(days=rule.trailing_days)
     return [
@@ -68,7 +71,7 @@ def select_baseline_dates(
         if oldest <= date < first
         and is_usable
         and date not in excluded_dates
-        and not any(book.find_event(rule, date, way) for way in rule.directions)
+        and not any(event.covers(date, way) for event in events for way in rule.directions)
     ]
 
 
