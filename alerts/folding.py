@@ -84,7 +84,7 @@ def _cluster(candidates: list[Candidate]) -> list[list[Candidate]]:
     return clusters
 
 
-def _rank(candidate: Candidate) -> tuple[bool, int, dt.date, float, str]:
+def _rank(candidate: Candidate) -> tuple[int, bool, dt.date, float, str]:
     return (
         _SEVERITY_ORDER.get(candidate.severity, 3),
         not candidate.is_announced,

@@ -472,6 +472,20 @@ def days_of(state: sqlite3.Connection, incident_id: str) -> list[dt.date]:
     return [dt.date.fromisoformat(row["kpi_date"]) for row in rows]
 
 
+def covered_days(state: sqlite3.Connection, incident_id: str) -> list[dt.date]:
+    """The days that the breaching periods of an incident cover, oldest first: where weeks are tested, all of theirs."""
+    rows = state.execute(
+        "select kpi_date, period_days from alert_checks where incident_id = ? and verdict = 'breach'", (incident_id,)
+    )
+    return sorted(
+        {
+            dt.date.fromisoformat(row["kpi_date"]) - dt.timedelta(days=age)
+            for row in rows
+            for age in range(row["period_days"])
+        }
+    )
+
+
 def read_incident(state: sqlite3.Connection, incident_id: str) -> sqlite3.Row:
     """One incident; raises KeyError when there is none of that id."""
     row = state.execute("select * from alert_incidents where incident_id = ?", (incident_id,)).fetchone()

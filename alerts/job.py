@@ -253,17 +253,17 @@ class _Check:
 
     def _explain(self, row: sqlite3.Row) -> None:
         rule = self.rules.get(row["rule"])
-        dates = incidents.days_of(self.state, row["incident_id"])
+        dates = incidents.covered_days(self.state, row["incident_id"])
         if rule is None or rule.kind != "kpi" or not dates:
             return
         excluded = incidents.read_excluded_days(self.state).get(row["fingerprint"], set())
-        baseline = select_baseline_dates(self.warehouse, rule, dates, excluded)
+        baseline = select_baseline_dates(self.warehouse, self.book, rule, dates, excluded)
         value = (row["dimension"], row["dimension_value"]) if row["dimension"] is not None else None
         direction: Direction = row["direction"]
         causes = explain(self.warehouse, rule, direction, dates, baseline, dimension_value=value)
         self.causes[row["incident_id"]] = causes
         cause = f"{value[0]}={value[1]}" if value is not None else None
-        if cause is None and causes.drivers:
+        if cause is None and causes.drivers and causes.drivers[0].is_significant:
             cause = f"{causes.drivers[0].dimension}={causes.drivers[0].value}"
         self.state.execute("update alert_incidents set cause = ? where incident_id = ?", (cause, row["incident_id"]))
 

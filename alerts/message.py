@@ -283,21 +283,22 @@ def _say_driver_line(driver: Driver, facts: IncidentFacts) -> Line:
 
 
 def _say_driver(driver: Driver, facts: IncidentFacts) -> str:
-    text = f"{say_value(driver.observed, facts.unit)}, usually {say_value(driver.expected, facts.unit)}"
-    if facts.denominator is None:
-        text += f": {driver.excess:+,.1f} of {driver.total_excess:+,.1f} a day"
-    elif facts.unit == "share":
-        noun = facts.numerator_label
-        text += f": {driver.excess:+,.0f} {noun} beyond its usual, of {driver.total_excess:+,.0f} in all"
-    else:
-        change, total = (say_value(abs(value), facts.unit) for value in (driver.excess, driver.total_excess))
-        signs = ["+" if value >= 0 else "−" for value in (driver.excess, driver.total_excess)]
-        text += f": {signs[0]}{change} of the mean's {signs[1]}{total}"
     if driver.kind == "mix":
-        text += "; its share of the visits moved"
-    if driver.p_adjusted < 1:
-        text += f"; p {'< 0.001' if driver.p_adjusted < 0.001 else f'= {driver.p_adjusted:.3f}'}"
-    return text
+        text = f"{say_value(driver.observed, 'share')} of the sessions, usually {say_value(driver.expected, 'share')}"
+    else:
+        text = f"{say_value(driver.observed, facts.unit)}, usually {say_value(driver.expected, facts.unit)}"
+    if facts.unit == "share":
+        text += f": {driver.excess:+,.0f} {facts.numerator_label}, of {driver.total_excess:+,.0f} in all"
+    else:
+        excess, total = (_say_signed(value, facts.unit) for value in (driver.excess, driver.total_excess))
+        text += f": {excess} of {total}"
+    if driver.is_significant:
+        return f"{text} (p {'< 0.001' if driver.p_adjusted < 0.001 else f'= {driver.p_adjusted:.3f}'})"
+    return f"{text} (may be chance)"
+
+
+def _say_signed(value: float, unit: str) -> str:
+    return f"{'+' if value >= 0 else '−'}{say_value(abs(value), unit)}"
 
 
 def _say_mix(facts: IncidentFacts) -> Line | None:
@@ -307,10 +308,7 @@ def _say_mix(facts: IncidentFacts) -> Line | None:
     if facts.unit == "share":
         rate, mix = (f"{effect * 100:+,.1f} points" for effect in (causes.rate_effect, causes.mix_effect))
     else:
-        rate, mix = (
-            f"{'+' if effect >= 0 else '−'}{say_value(abs(effect), facts.unit)}"
-            for effect in (causes.rate_effect, causes.mix_effect)
-        )
+        rate, mix = (_say_signed(effect, facts.unit) for effect in (causes.rate_effect, causes.mix_effect))
     return Line("Of the change", None, f"{rate} within the values, {mix} from their mix")
 
 

@@ -49,6 +49,8 @@ drivers = st.builds(
     p_value=st.floats(0, 1),
     p_adjusted=st.floats(0, 1),
     kind=st.sampled_from(["rate", "mix"]),
+    z=number,
+    is_significant=st.booleans(),
 )
 causes = st.builds(
     Causes,
