@@ -16,6 +16,7 @@ import struct
 import threading
 import time
 from collections import defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -68,6 +69,8 @@ class SlackServer:
         self.token = token
         self.scopes = scopes
         self.image_ready_after = image_ready_after  # posts that refuse a fresh file before it may be shown
+        self.choose_fault: Callable[[str], Fault | None] = lambda method: None  # for calls without an injected one
+        self.watch: Callable[[str, str], None] = lambda method, moment: None  # told when a call has arrived, is applied
         self.calls: list[Call] = []
         self.messages: list[dict[str, Any]] = []
         self.files: dict[str, dict[str, Any]] = {}
@@ -122,7 +125,7 @@ class SlackServer:
 
     def take_fault(self, method: str) -> Fault | None:
         with self._lock:
-            return self._faults[method].popleft() if self._faults[method] else None
+            return self._faults[method].popleft() if self._faults[method] else self.choose_fault(method)
 
     def record(self, method: str, params: dict[str, Any], outcome: str) -> None:
         call = Call(method, params, outcome)
@@ -359,6 +362,7 @@ def _make_handler(slack: SlackServer) -> type[BaseHTTPRequestHandler]:
                 params = self._read_params(url.query, body)
             fault = slack.take_fault(method)
             slack.record(method, params, fault.kind if fault else "ok")
+            slack.watch(method, "arrived")
             if fault and fault.kind == "slow":
                 time.sleep(fault.seconds)
             if fault and fault.kind == "reset":
@@ -374,6 +378,7 @@ def _make_handler(slack: SlackServer) -> type[BaseHTTPRequestHandler]:
                 answer = _fail("invalid_auth" if self.headers.get("Authorization") else "not_authed")
             else:
                 answer = slack.handle(method, params)
+            slack.watch(method, "applied")
             if fault and fault.kind == "accepted_then_reset":
                 return self._reset()
             if fault and fault.kind == "accepted_then_status":
