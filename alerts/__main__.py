@@ -1,4 +1,4 @@
-"""`python -m alerts check|follow-up|list|show|ack|snooze|expected|deliver|serve|rules`."""
+"""`python -m alerts check|follow-up|list|show|ack|snooze|expected|deliver|serve|rules|backtest`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from alerts.errors import AlertDeliveryError
 from alerts.facts import RUN_KINDS
 from alerts.interactions import PATH, AnswerServer
 from alerts.job import AlertReport, check_and_send, follow_up
+from alerts.kpis import check_columns
 from alerts.responses import Answer, AnswerError, answer
 from alerts.rules import RulesError, load_rules
 from alerts.text import say_value
-from warehouse.connect import NothingPublishedError
+from warehouse.connect import NothingPublishedError, open_published
 from warehouse.settings import Settings, load_settings
 from warehouse.state import open_state
 
@@ -52,6 +53,13 @@ def main(arguments: list[str] | None = None) -> int:
     serve.add_argument("--port", type=int, default=8090)
     rules = commands.add_parser("rules", help="validate the rules and show them")
     rules.add_argument("path", nargs="?", type=Path, default=None, help="default: FUNNELHOUSE_ALERT_RULES")
+    backtest = commands.add_parser(
+        "backtest", help="show what the rules would have said about the past, or a simulation"
+    )
+    backtest.add_argument("--days", type=int, default=None, help="so many of the newest complete days; default: all")
+    backtest.add_argument("--simulate", action="store_true", help="simulated shops: false alarms and detections")
+    backtest.add_argument("--years", type=int, default=100, help="simulated years of each size (%(default)s)")
+    backtest.add_argument("--seed", type=int, default=1, help="of the simulation (%(default)s)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     settings = load_settings()
@@ -92,6 +100,8 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
         print(f"{delivery.sent} sent, {delivery.rendered} rendered, {delivery.pending} pending")
     elif options.command == "serve":
         return _serve(settings, options.host, options.port)
+    elif options.command == "backtest":
+        _backtest(settings, options)
     else:
         _show_rules(options.path or settings.alert_rules)
     return 0
@@ -168,17 +178,27 @@ def _show_rules(path: Path) -> None:
     book = load_rules(path)
     print(f"{path}: {len(book.rules)} rules, valid; the last {book.check_last_days} complete days are checked.")
     for rule in book.rules:
-        bounds = []
-        for direction in rule.directions:
-            absolute, relative = rule.absolute.of(direction), rule.relative.of(direction)
-            if absolute is not None:
-                bounds.append(f"{direction} {say_value(absolute, rule.unit)}")
-            if relative is not None:
-                bounds.append(f"{relative * 100:+g} % against the {rule.trailing_days} days before")
-        print(
-            f"  {rule.name} ({rule.severity}, {rule.owner}): {' or '.join(bounds)}; from "
-            f"{rule.minimum_volume:g} {(rule.denominator or 'a day on average').replace('_', ' ')}; {rule.runbook}"
-        )
+        watched = f"{rule.kpi} {rule.direction} the expectation" if rule.kind == "kpi" else rule.kind
+        by = f", also by {' and '.join(rule.dimensions)}" if rule.dimensions else ""
+        print(f"  {rule.name} ({rule.severity}, {rule.owner}): {watched}{by}: {'; '.join(rule.say_limits())}")
+
+
+def _backtest(settings: Settings, options: argparse.Namespace) -> None:
+    from alerts.backtest import draw_backtest, replay, say_backtest
+    from alerts.simulate import say_table, simulate
+
+    book = load_rules(settings.alert_rules)
+    if options.simulate:
+        print(say_table(simulate(book, years=options.years, seed=options.seed)))
+        return
+    with open_published(settings) as warehouse:
+        check_columns(warehouse, book.rules, settings.alert_rules)
+        result = replay(warehouse, book, as_of=dt.datetime.now(settings.zone), days=options.days)
+    print(say_backtest(result))
+    path = settings.alerts_dir / "backtest" / f"{result.first}_{result.last}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(draw_backtest(result))
+    print(f"Chart: {path}")
 
 
 if __name__ == "__main__":

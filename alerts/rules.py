@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,30 +17,6 @@ Impact = Literal["orders", "visits", "revenue"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
-
-# What decides a verdict. Changing any of these tests the checked days anew; changing the owner does not.
-_DECIDING_FIELDS = {
-    "kind",
-    "kpi",
-    "statistic",
-    "test",
-    "numerator",
-    "denominator",
-    "volume",
-    "direction",
-    "dimensions",
-    "z_limit",
-    "z_limit_repeated",
-    "z_limit_week",
-    "minimum_change",
-    "absolute",
-    "relative",
-    "trailing_days",
-    "minimum_volume",
-    "minimum_history_days",
-    "expected_by_hours",
-    "expected_events",
-}
 
 
 class RulesError(ValueError):
@@ -226,15 +200,28 @@ class Rule(BaseModel):
         columns = (self.kpi, self.statistic, self.numerator, self.denominator, self.volume)
         return list(dict.fromkeys(column for column in columns if column is not None))
 
-    @property
-    def content_hash(self) -> str:
-        """Changes when a verdict could change."""
-        text = json.dumps(self.model_dump(mode="json", include=_DECIDING_FIELDS), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def fingerprint(self, direction: Direction) -> str:
-        """The identity of a problem; incidents of one fingerprint follow each other and never overlap."""
-        return f"{self.name}|{direction}"
+    def say_limits(self) -> list[str]:
+        """What makes a day breach, in plain words."""
+        if self.kind in ("data_late", "data_missing"):
+            return [f"more than {self.expected_by_hours:g} hours after a day's end"]
+        if self.kind != "kpi":
+            return ["any failure" if self.kind == "validation_failed" else "any drift"]
+        says = []
+        if self.z_limit is not None:
+            says.append(f"z beyond {self.z_limit:g}")
+        if self.z_limit_repeated is not None:
+            says.append(f"z beyond {self.z_limit_repeated:g} on 2 of 3 days")
+        if self.z_limit_week is not None:
+            says.append(f"7 days together beyond {self.z_limit_week:g}")
+        for direction in self.directions:
+            absolute, relative = self.absolute.of(direction), self.relative.of(direction)
+            if absolute is not None:
+                says.append(
+                    f"{direction} {absolute * 100:g} %" if self.unit == "share" else f"{direction} {absolute:g}"
+                )
+            if relative is not None:
+                says.append(f"{relative * 100:+g} %")
+        return says
 
 
 class RuleBook(BaseModel):

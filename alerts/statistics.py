@@ -24,7 +24,7 @@ HALF_LIFE_DAYS = 21.0
 SCALE_HALF_LIFE = 42.0
 HUBER = 1.345  # 95 % efficient where the noise is normal
 WINSOR = 3.0
-ITERATIONS = 6
+ITERATIONS = 4
 # No KPI is steadier than this from day to day (on the log scale, 1 %): keeps a constant past from making z infinite.
 SMALLEST_DAILY_VARIANCE = 0.01**2
 _TINY = 1e-12
