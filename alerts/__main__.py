@@ -178,7 +178,7 @@ def _show_rules(path: Path) -> None:
     book = load_rules(path)
     print(f"{path}: {len(book.rules)} rules, valid; the last {book.check_last_days} complete days are checked.")
     for rule in book.rules:
-        watched = f"{rule.kpi} {rule.direction} the expectation" if rule.kind == "kpi" else rule.kind
+        watched = f"{rule.kpi} {' or '.join(rule.directions)} the expectation" if rule.kind == "kpi" else rule.kind
         by = f", also by {' and '.join(rule.dimensions)}" if rule.dimensions else ""
         print(f"  {rule.name} ({rule.severity}, {rule.owner}): {watched}{by}: {'; '.join(rule.say_limits())}")
 

@@ -68,7 +68,7 @@ def check_columns(warehouse: duckdb.DuckDBPyConnection, rules: list[Rule], rules
             if column not in daily:
                 known = ", ".join(sorted(daily))
                 complain(rule, field, f"{field} '{column}' is not a number column of {DAILY_TABLE}; it has {known}")
-            elif rule.dimensions and by_dimension and column not in by_dimension:
+            elif rule.dimensions and column not in by_dimension:
                 complain(
                     rule, field, f"{field} '{column}' is not in {DIMENSION_TABLE}, so the rule takes no dimensions"
                 )

@@ -13,7 +13,7 @@ Direction = Literal["above", "below"]
 Unit = Literal["share", "seconds", "usd", "count", "hours"]
 Kind = Literal["kpi", "data_late", "data_missing", "validation_failed", "model_drift"]
 Test = Literal["rate", "count", "amount", "log_mean"]
-Impact = Literal["orders", "visits", "revenue"]
+Cost = Literal["orders", "visits", "revenue"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -102,7 +102,7 @@ class Rule(BaseModel):
     denominator: Name | None = None
     volume: Name | None = None
     numerator_label: Line = "sessions"
-    impact: Impact | None = None
+    impact: Cost | None = None
     direction: Literal["above", "below", "both"]
     dimensions: tuple[Name, ...] = ()
     z_limit: Annotated[float, Field(ge=2, le=10)] | None = 4.0

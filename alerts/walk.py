@@ -281,7 +281,7 @@ class _Walker:
             is_large = np.abs(change) >= rule.minimum_change
             verdict = np.where(np.isnan(z), UNTESTED, np.where(sign * z > limit / 2, NEAR, NORMAL))
             reason = np.where(verdict == NEAR, HALFWAY, WITHIN)
-            reason = np.where(np.isnan(z), np.where(says_enough[rows], NO_HISTORY, NO_VOLUME), reason)
+            reason = np.where(np.isnan(z), np.where(has_history[rows], NO_VOLUME, NO_HISTORY), reason)
             verdict = np.where((beyond | again | slow) & ~is_large, NORMAL, verdict)
             reason = np.where((beyond | again | slow) & ~is_large, TOO_SMALL, reason)
             found = [(OVER_A_WEEK, slow & is_large), (REPEATED, again & is_large), (Z_LIMIT, beyond & is_large)]
