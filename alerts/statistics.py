@@ -25,6 +25,7 @@ SCALE_HALF_LIFE = 42.0
 HUBER = 1.345  # 95 % efficient where the noise is normal
 WINSOR = 3.0
 ITERATIONS = 4
+FEWEST_DAYS = 10  # for a variance between days that means something
 # No KPI is steadier than this from day to day (on the log scale, 1 %): keeps a constant past from making z infinite.
 SMALLEST_DAILY_VARIANCE = 0.01**2
 _TINY = 1e-12
@@ -146,16 +147,19 @@ def find_band(scale: Scale, n: Floats, baseline: Baseline, limit: Floats) -> tup
 
 
 def score_against(scale: Scale, y: Floats, n: Floats, bound: float, baseline: Baseline) -> Floats:
-    """How far a day lies beyond a fixed bound (KPI's own scale), by sampling and day-to-day noise alone; a z-score."""
+    """How far a day lies beyond a fixed bound (KPI's own scale), by sampling and day-to-day noise alone; a z-score.
+
+    Where the past is too short to know the latter, by sampling alone.
+    """
     value = np.full(len(y), bound, dtype=float)
     mean = logit(value) if scale == "rate" else value if scale == "log_mean" else np.log(np.maximum(value, _TINY))
     if scale == "rate":
         mean = np.clip(mean, -16.0, 16.0)
     fixed = Baseline(
         mean=mean,
-        daily_variance=np.where(baseline.days > 1, baseline.daily_variance, 0.0),
+        daily_variance=np.where(baseline.days >= FEWEST_DAYS, baseline.daily_variance, 0.0),
         mean_variance=np.zeros(len(y)),
-        degrees=np.maximum(baseline.degrees, 1.0),
+        degrees=np.where(baseline.days >= FEWEST_DAYS, baseline.degrees, 1e9),
         days=baseline.days,
         typical_n=baseline.typical_n,
     )
@@ -170,7 +174,7 @@ def to_value(scale: Scale, mean: Floats) -> Floats:
 
 
 def to_normal(t: Floats, degrees: Floats) -> Floats:
-    """The normal score with the tail probability of Student's t, by Wallace (1959); exact to about 0.02."""
+    """The normal score with the tail probability of Student's t, by Wallace (1959); exact to 0.04."""
     factor = (8 * degrees + 1) / (8 * degrees + 3)
     return np.sign(t) * factor * np.sqrt(degrees * np.log1p(np.square(t) / degrees))
 

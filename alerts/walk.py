@@ -96,13 +96,15 @@ def walk_days(
     rule's false alarms among them. Days of a breach, and near days that follow one, stay out of the baselines of later
     days (as `excluded` days do), until the change has lasted `NEW_LEVEL_DAYS`.
     """
-    walker = _Walker(rule, scale, y, n, volume, usable, weekday, excluded, is_child, shop, with_bands)
+    walker = _Walker(rule, scale, y, n, volume, usable, weekday, excluded, is_child, shop)
     for day in range(y.shape[1]):
         if is_tested[day]:
             provisional = is_provisional is not None and bool(is_provisional[day])
             events = {way: bool(is_event[way][day]) if is_event else False for way in rule.directions}
             walker.decide(day, provisional, events)
         walker.close(day)
+    if with_bands:
+        walker.draw_bands()
     return walker.result
 
 
@@ -119,14 +121,14 @@ class _Walker:
         excluded: Bools,
         is_child: Bools | None,
         shop: NDArray[np.int64] | None,
-        with_bands: bool,
     ) -> None:
-        self.rule, self.scale, self.with_bands = rule, scale, with_bands
+        self.rule, self.scale = rule, scale
         self.y, self.n, self.volume, self.usable, self.weekday = y, n, volume, usable, weekday
         self.excluded = excluded.copy()
         self.is_child = np.zeros(len(y), dtype=bool) if is_child is None else is_child
         self.shop = np.zeros(len(y), dtype=np.int64) if shop is None else shop
         self.begin = np.zeros(len(y), dtype=np.int64)  # the first day a baseline may use
+        self.described: list[tuple[NDArray[np.int64], int, Baseline, Floats]] = []
         self.run = np.zeros(len(y), dtype=np.int64)  # days the present incident has lasted
         self.result = Walk(
             period=np.zeros(y.shape, dtype=np.int64),
@@ -328,11 +330,25 @@ class _Walker:
         result.baseline_days[rows, day] = baseline.days * (1 if observed.period == 1 else WEEK)
         result.observed[rows, day] = np.where(has_value, observed.value(self.scale), np.nan)
         result.expected[rows, day] = np.where(known, to_value(self.scale, baseline.mean), np.nan)
-        if self.with_bands and self.rule.z_limit is not None:
-            n = np.where(has_value, observed.n, baseline.typical_n)
-            low, high = find_band(self.scale, n, baseline, limit)
-            result.band_low[rows, day] = np.where(known, low, np.nan)
-            result.band_high[rows, day] = np.where(known, high, np.nan)
+        self.described.append((rows[known], day, _rows_of(baseline, np.flatnonzero(known)), observed.n[known]))
+
+    def draw_bands(self) -> None:
+        """Find where the limits lie, for all days at once."""
+        if not self.described or self.rule.z_limit is None:
+            return
+        rows = np.concatenate([each[0] for each in self.described])
+        days = np.concatenate([np.full(len(each[0]), each[1]) for each in self.described])
+        baseline = Baseline(
+            **{
+                field.name: np.concatenate([getattr(each[2], field.name) for each in self.described])
+                for field in fields(Baseline)
+            }
+        )
+        n = np.concatenate([each[3] for each in self.described])
+        low, high = find_band(
+            self.scale, np.where(n > 0, n, baseline.typical_n), baseline, self.result.limit[rows, days]
+        )
+        self.result.band_low[rows, days], self.result.band_high[rows, days] = low, high
 
     def _was_beyond(self, rows: NDArray[np.int64], day: int, period: int, sign: float, repeated: Floats) -> Bools:
         """Whether one of the two periods before was beyond the limit too."""
