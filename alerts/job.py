@@ -20,7 +20,7 @@ from alerts.facts import RUN_KINDS, ChartPoint, IncidentFacts
 from alerts.folding import Candidate, choose_leaders
 from alerts.kpis import DAILY_TABLE, check_columns
 from alerts.rules import Direction, Rule, RuleBook, load_rules
-from alerts.runs import check_schedule
+from alerts.runs import check_schedule, report_success
 from alerts.text import say_value
 from warehouse.connect import open_published
 from warehouse.settings import Settings
@@ -76,18 +76,23 @@ class Decision:
     resolved: set[str] = field(default_factory=set)
 
 
-def check_and_send(settings: Settings, *, run_id: str, as_of: dt.datetime | None = None) -> AlertReport:
+def check_and_send(
+    settings: Settings, *, run_id: str, as_of: dt.datetime | None = None, watches_schedule: bool = True
+) -> AlertReport:
     """Check the days that are new or changed, then deliver the outbox. `as_of` is the present moment, else the clock's.
 
-    Raises `RulesError` (bad rules, with file and line), `NothingPublishedError`, and `AlertDeliveryError` when a
-    message could not be sent; the incidents are recorded then, and the message goes out with the next delivery.
+    `watches_schedule`: also see that the daily run runs, which it need not ask of itself. Raises `RulesError` (bad
+    rules, with file and line), `NothingPublishedError`, and `AlertDeliveryError` when a message could not be sent; the
+    incidents are recorded then, and the message goes out with the next delivery.
     """
-    decision = check_rules(settings, run_id=run_id, as_of=as_of)
+    decision = check_rules(settings, run_id=run_id, as_of=as_of, watches_schedule=watches_schedule)
     delivery = deliver_outbox(settings)
     return make_report(settings, run_id, delivery, decision)
 
 
-def check_rules(settings: Settings, *, run_id: str, as_of: dt.datetime | None = None) -> Decision:
+def check_rules(
+    settings: Settings, *, run_id: str, as_of: dt.datetime | None = None, watches_schedule: bool = True
+) -> Decision:
     """Decide and queue in one transaction; nothing is sent."""
     moment = (as_of or dt.datetime.now(dt.UTC)).astimezone(settings.zone)
     book = load_rules(settings.alert_rules)
@@ -96,7 +101,10 @@ def check_rules(settings: Settings, *, run_id: str, as_of: dt.datetime | None = 
         with open_state(settings) as state:
             incidents.create_tables(state)
             outbox.create_table(state)
-            return _Check(settings, state, warehouse, book, run_id=run_id, moment=moment).decide()
+            decision = _Check(settings, state, warehouse, book, run_id=run_id, moment=moment).decide()
+            if watches_schedule and (missed := check_schedule(state, settings, moment=moment)):
+                decision.touched.add(missed)
+            return decision
 
 
 def follow_up(settings: Settings, *, run_id: str, as_of: dt.datetime | None = None) -> AlertReport:
@@ -107,10 +115,18 @@ def follow_up(settings: Settings, *, run_id: str, as_of: dt.datetime | None = No
         incidents.create_tables(state)
         outbox.create_table(state)
         touched = set(escalate_and_wake(state, settings, rules, run_id=run_id, moment=moment))
-        missed = check_schedule(state, settings, run_id=run_id, moment=moment)
-        touched |= {missed} - {None}  # type: ignore[arg-type]
+        if (missed := check_schedule(state, settings, moment=moment)) is not None:
+            touched.add(missed)
     delivery = deliver_outbox(settings)
     return make_report(settings, run_id, delivery, Decision(touched=touched))
+
+
+def end_run(
+    settings: Settings, *, dag_id: str, run_id: str, is_scheduled: bool = False, as_of: dt.datetime | None = None
+) -> Delivery:
+    """Close the incidents of a DAG whose run has succeeded, and deliver the outbox."""
+    report_success(settings, dag_id=dag_id, run_id=run_id, is_scheduled=is_scheduled, as_of=as_of)
+    return deliver_outbox(settings)
 
 
 class _Check:
@@ -148,7 +164,6 @@ class _Check:
         self._fold(news)
         self._queue(news)
         escalate_and_wake(self.state, self.settings, self.rules, run_id=self.run_id, moment=self.moment)
-        missed = check_schedule(self.state, self.settings, run_id=self.run_id, moment=self.moment)
         events = {piece.event for pieces in news.values() for piece in pieces}
         log.debug("%d checks, %d incidents with news (%s)", len(checks), len(news), ", ".join(sorted(events)))
 
@@ -157,7 +172,7 @@ class _Check:
 
         return Decision(
             checked=[date.isoformat() for date in dates],
-            touched=set(news) | ({missed} if missed else set()),
+            touched=set(news),
             new=ids_of("opened"),
             resolved=ids_of("resolved"),
         )
@@ -257,7 +272,7 @@ class _Check:
         if rule is None or rule.kind != "kpi" or not dates:
             return
         excluded = incidents.read_excluded_days(self.state).get(row["fingerprint"], set())
-        baseline = select_baseline_dates(self.warehouse, self.book, rule, dates, excluded)
+        baseline = select_baseline_dates(self.warehouse, rule, dates, excluded, book=self.book)
         value = (row["dimension"], row["dimension_value"]) if row["dimension"] is not None else None
         direction: Direction = row["direction"]
         causes = explain(self.warehouse, rule, direction, dates, baseline, dimension_value=value)

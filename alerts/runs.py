@@ -103,7 +103,7 @@ def report_success(
     with open_state(settings) as state:
         _create_tables(state)
         if is_scheduled and dag_id == DAILY_DAG:
-            check_schedule(state, settings, run_id=run_id, moment=moment)
+            check_schedule(state, settings, moment=moment)
         state.execute(
             """
             insert into alert_heartbeats (dag_id, succeeded_at, scheduled_at) values (?, ?, ?)
@@ -124,7 +124,7 @@ def report_success(
             _announce(state, settings, row["incident_id"], [piece], moment)
 
 
-def check_schedule(state: sqlite3.Connection, settings: Settings, *, run_id: str, moment: dt.datetime) -> str | None:
+def check_schedule(state: sqlite3.Connection, settings: Settings, *, moment: dt.datetime) -> str | None:
     """Open an incident when the scheduled daily run has not succeeded for too long; returns its id, else None.
 
     Only a schedule that has started a run before can be missed: who runs by hand is not reminded.
