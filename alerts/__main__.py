@@ -153,7 +153,10 @@ def _show(settings: Settings, incident_id: str) -> None:
         incidents.create_tables(state)
         row = incidents.read_incident(state, incident_id)
         events = state.execute("select * from alert_events where incident_id = ? order by event_id", (incident_id,))
-        history = [f"{event['at']}  {event['event']:12} {event['by']}  {event['detail']}".rstrip() for event in events]
+        history = [
+            f"{event['happened_at']}  {event['event']:12} {event['done_by']}  {event['detail']}".rstrip()
+            for event in events
+        ]
     message = settings.alerts_dir / (row["folded_into"] or incident_id) / "message.txt"
     if message.exists():
         print(message.read_text(encoding="utf-8"))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import defaultdict
 from dataclasses import dataclass
-
-# From how many incidents with one cause on they are one digest; two are two messages.
-DIGEST_SIZE = 3
+from itertools import combinations
 
 _SEVERITY_ORDER = {"critical": 0, "warning": 1, "info": 2}
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A live incident. `cause` is `dimension=value` of its top driver, None when nothing stands out."""
+    """A live incident. `cause` is `dimension=value` of its top driver, None when none stands out from the rest."""
 
     incident_id: str
     rule: str
@@ -32,62 +31,42 @@ def choose_leaders(candidates: list[Candidate]) -> dict[str, str]:
     """For each incident that another one speaks for: that other one's id. An incident once folded stays so.
 
     Two incidents have one cause when their days overlap, give or take a day, and (a) one is about a dimension's value
-    and the other about the whole of the same rule and direction: the whole speaks for the value; or (b) the same
-    value of the same dimension drives both most: from three such on, one speaks for all.
+    and the other about the whole of the same rule and direction, or (b) the same value of the same dimension drives
+    both most. Of all that hang together in this way, one speaks: whoever does so already, else has been announced, else
+    the most severe, the whole before its parts, the earliest.
     """
+    groups = {candidate.incident_id: {candidate.incident_id} for candidate in candidates}
+    for one, other in combinations(candidates, 2):
+        if groups[one.incident_id] is not groups[other.incident_id] and _belong_together(one, other):
+            joined = groups[one.incident_id] | groups[other.incident_id]
+            for incident_id in joined:
+                groups[incident_id] = joined
     by_id = {candidate.incident_id: candidate for candidate in candidates}
-    leaders = {c.incident_id: c.folded_into for c in candidates if c.folded_into is not None and c.folded_into in by_id}
-    for child in candidates:
-        if child.incident_id in leaders or child.dimension is None:
-            continue
-        wholes = [
-            whole
-            for whole in candidates
-            if whole.dimension is None
-            and (whole.rule, whole.direction) == (child.rule, child.direction)
-            and _overlap(whole, child)
-        ]
-        if wholes:
-            leaders[child.incident_id] = min(wholes, key=lambda whole: whole.first).incident_id
-
-    free = [c for c in candidates if c.incident_id not in leaders and c.cause is not None]
-    for cluster in _cluster(free):
-        # One that already speaks for others goes on doing so, and takes in the next from the first on.
-        speaking = [c for c in cluster if c.incident_id in leaders.values() and _speaks_for_a_cause(c, leaders, by_id)]
-        if len(cluster) < DIGEST_SIZE and not speaking:
-            continue
-        leader = min(speaking or cluster, key=_rank)
-        for member in cluster:
-            if member is not leader:
-                leaders[member.incident_id] = leader.incident_id
-    # What a folded one spoke for goes along with it.
-    return {member: leaders.get(leader, leader) for member, leader in leaders.items()}
+    speakers = {candidate.folded_into for candidate in candidates}
+    leaders: dict[str, str] = {}
+    members: dict[int, list[Candidate]] = defaultdict(list)
+    for incident_id, group in groups.items():
+        members[id(group)].append(by_id[incident_id])
+    for group_members in members.values():
+        leader = min(group_members, key=lambda each: (each.incident_id not in speakers, *_rank(each)))
+        leaders |= {each.incident_id: leader.incident_id for each in group_members if each is not leader}
+    return leaders
 
 
-def _speaks_for_a_cause(candidate: Candidate, leaders: dict[str, str], by_id: dict[str, Candidate]) -> bool:
-    members = [by_id[member] for member, leader in leaders.items() if leader == candidate.incident_id]
-    return any(member.rule != candidate.rule for member in members)
+def _belong_together(one: Candidate, other: Candidate) -> bool:
+    if one.folded_into == other.incident_id or other.folded_into == one.incident_id:
+        return True
+    if not _overlap(one, other):
+        return False
+    is_part = (one.rule, one.direction) == (other.rule, other.direction) and None in (one.dimension, other.dimension)
+    return is_part or (one.cause is not None and one.cause == other.cause)
 
 
-def _cluster(candidates: list[Candidate]) -> list[list[Candidate]]:
-    """Groups of one cause whose days hang together."""
-    clusters: list[list[Candidate]] = []
-    for candidate in sorted(candidates, key=lambda c: (c.first, c.incident_id)):
-        joined = [
-            cluster
-            for cluster in clusters
-            if any(other.cause == candidate.cause and _overlap(other, candidate) for other in cluster)
-        ]
-        for cluster in joined:
-            clusters.remove(cluster)
-        clusters.append([*(member for cluster in joined for member in cluster), candidate])
-    return clusters
-
-
-def _rank(candidate: Candidate) -> tuple[int, bool, dt.date, float, str]:
+def _rank(candidate: Candidate) -> tuple[bool, int, bool, dt.date, float, str]:
     return (
-        _SEVERITY_ORDER.get(candidate.severity, 3),
         not candidate.is_announced,
+        _SEVERITY_ORDER.get(candidate.severity, 3),
+        candidate.dimension is not None,
         candidate.first,
         -candidate.strength,
         candidate.incident_id,

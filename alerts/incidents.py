@@ -99,8 +99,8 @@ TABLES = (
         incident_id text not null references alert_incidents (incident_id),
         event text not null,            -- opened, updated, folded, folded_away, joined, acknowledged, snoozed, woken,
                                         -- escalated, expected, reopened, withdrawn, resolved
-        at text not null,
-        by text not null,               -- a run's id, or who answered
+        happened_at text not null,
+        done_by text not null,          -- a run's id, or who answered
         detail text not null
     )
     """,
@@ -108,8 +108,8 @@ TABLES = (
     create table if not exists alert_expected_days (
         fingerprint text not null,
         kpi_date text not null,
-        by text not null,
-        at text not null,
+        marked_by text not null,
+        marked_at text not null,
         primary key (fingerprint, kpi_date)
     )
     """,
@@ -426,7 +426,7 @@ def set_status(
 def add_event(state: sqlite3.Connection, incident_id: str, event: str, *, at: str, by: str, detail: str = "") -> int:
     """Note a change of an incident's life; returns the event's id."""
     cursor = state.execute(
-        "insert into alert_events (incident_id, event, at, by, detail) values (?, ?, ?, ?, ?)",
+        "insert into alert_events (incident_id, event, happened_at, done_by, detail) values (?, ?, ?, ?, ?)",
         (incident_id, event, at, by, detail),
     )
     assert cursor.lastrowid is not None
@@ -436,7 +436,7 @@ def add_event(state: sqlite3.Connection, incident_id: str, event: str, *, at: st
 def mark_expected(state: sqlite3.Connection, fingerprint: str, dates: Iterable[dt.date], *, by: str, now: str) -> None:
     """Days on which this problem is no alert and that no baseline uses."""
     state.executemany(
-        "insert or ignore into alert_expected_days (fingerprint, kpi_date, by, at) values (?, ?, ?, ?)",
+        "insert or ignore into alert_expected_days (fingerprint, kpi_date, marked_by, marked_at) values (?, ?, ?, ?)",
         [(fingerprint, date.isoformat(), by, now) for date in dates],
     )
     state.execute(

@@ -30,6 +30,8 @@ from alerts.text import (
 HEADER_LIMIT = 150
 ALT_TEXT_LIMIT = 2_000
 TEXT_LIMIT = 4_000
+# From so many rules with one cause on the message is a digest of them; two are one's message that mentions the other.
+DIGEST_SIZE = 3
 DRIVERS_SHOWN = 3
 MEMBERS_SHOWN = 6
 LINKS_SHOWN = 3
@@ -138,7 +140,7 @@ def _describe_kpi(facts: IncidentFacts) -> Content:
             since += f", normal again {say_date(facts.resolved_date, with_year=False)}"
     headline = f"{_sign(facts)} {name}: {amount} {since}"
     kinds = 1 + sum(member.title != facts.title for member in facts.members)
-    if kinds > 1:
+    if kinds >= DIGEST_SIZE:
         driver = f" ({cut(facts.cause.partition('=')[2], 30)})" if facts.cause else ""
         headline = f"{_sign(facts)} {kinds} alerts, one cause{driver}: {name} {amount} {since}"
 

@@ -81,7 +81,7 @@ def report_run_timeout(
             """
             select 1 from alert_events
             inner join alert_incidents using (incident_id)
-            where by = ? and fingerprint like ?
+            where done_by = ? and fingerprint like ?
             """,
             (run_id, f"%|{dag_id}|%"),
         ).fetchone()
@@ -171,7 +171,7 @@ def record_problem(
     else:
         incident_id = str(newest["incident_id"])
         told = state.execute(
-            "select 1 from alert_events where incident_id = ? and by = ? and event != 'resolved'",
+            "select 1 from alert_events where incident_id = ? and done_by = ? and event != 'resolved'",
             (incident_id, problem.run_id),
         ).fetchone()
         if told is not None:

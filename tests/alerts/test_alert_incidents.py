@@ -307,24 +307,26 @@ def test_three_incidents_of_one_cause_are_one_digest(make_settings: Callable[...
     assert [kind for _, kind, _ in outbox(settings)] == ["parent", "update", "reply"]
 
 
-def test_two_incidents_of_one_cause_are_two_messages_until_a_third_comes(
-    make_settings: Callable[..., Settings], tmp_path: Path
-) -> None:
-    quiet = {"buyers": {"relative": {"below": -0.99}}}
-    path = make_rules(tmp_path / "rules.yml", **quiet)
-    settings = make_settings(alert_rules=path)
-    shop: list[ShopDay | None] = [*[two_devices(60)] * 40, two_devices(98)]
+def test_what_turns_out_to_have_one_cause_goes_on_in_one_thread(settings: Settings) -> None:
+    def shop_day(desktop: int, mobile: int, spent: float = 100.0) -> ShopDay:
+        return ShopDay(
+            [Segment("desktop", "Direct", 500, 100, desktop), Segment("mobile", "Email", 500, 100, mobile, spent)]
+        )
+
+    # First all abandon more carts, and only mobile visitors stay less: two messages. Then it is mobile's carts alone.
+    shop: list[ShopDay | None] = [*[shop_day(50, 50)] * 40, shop_day(80, 80, 20.0)]
     check(settings, shop)
-    assert [row[4] for row in lives(settings)] == [None, None]
     send_all(settings)
-    make_rules(path)
-    check(settings, shop)
-    assert sorted(str(row[4]) for row in lives(settings)) == [CARTS, CARTS, "None"]
+    slow = "20260810-avg_session_duration_seconds-below"
+    assert [(row[0], row[4]) for row in lives(settings)] == [(slow, None), (CARTS, None)]
+    check(settings, [*shop, shop_day(50, 99, 20.0)])
+    assert [(row[0], row[4]) for row in lives(settings)] == [(slow, CARTS), (CARTS, None)]
     assert last_reply(settings, "folded_away").endswith(
         "One cause with Cart abandonment rate: this goes on in its thread."
     )
-    assert "goes on in the thread of Cart abandonment rate" in say(settings, "20260810-revenue_usd-below")
-    assert last_reply(settings, "joined").startswith("➕ Same cause: ")
+    assert "goes on in the thread of Cart abandonment rate" in say(settings, slow)
+    assert "Same cause: Average session duration: 60.0 s (−40 %)" in say(settings)
+    assert [kind for _, kind, _ in outbox(settings)].count("parent") == 2
 
 
 # ---- people answer --------------------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ def test_each_problem_is_one_incident_told_once_a_run_and_closed_by_the_next_suc
     with sqlite3.connect(home / "ops.sqlite") as state:
         events = state.execute(
             """
-            select incident_id, event, by from alert_events order by event_id
+            select incident_id, event, done_by from alert_events order by event_id
             """
         ).fetchall()
     ids = {incident_id for incident_id, _, _ in events}
