@@ -503,9 +503,12 @@ def read_incidents(state: sqlite3.Connection) -> list[sqlite3.Row]:
 
 
 def read_members(state: sqlite3.Connection, incident_id: str) -> list[sqlite3.Row]:
-    """The incidents that this one speaks for, the strongest first."""
+    """The incidents that this one speaks for, those of the whole shop first, then the strongest."""
     return state.execute(
-        "select * from alert_incidents where folded_into = ? order by abs(coalesce(z, 0)) desc, incident_id",
+        """
+        select * from alert_incidents where folded_into = ?
+        order by dimension is not null, abs(coalesce(z, 0)) desc, incident_id
+        """,
         (incident_id,),
     ).fetchall()
 

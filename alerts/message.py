@@ -96,9 +96,10 @@ class Message:
     blocks: list[dict[str, Any]]
 
     def with_image(self, file_id: str, alt_text: str) -> list[dict[str, Any]]:
-        """The blocks with an uploaded chart before the closing context line."""
+        """The blocks with an uploaded chart below the figures: on a phone, what follows is a scroll away."""
         image = {"type": "image", "slack_file": {"id": file_id}, "alt_text": cut(alt_text, ALT_TEXT_LIMIT)}
-        return [*self.blocks[:-1], image, self.blocks[-1]]
+        place = next((index + 1 for index, block in enumerate(self.blocks) if "fields" in block), len(self.blocks) - 1)
+        return [*self.blocks[:place], image, *self.blocks[place:]]
 
 
 def describe_incident(facts: IncidentFacts) -> Content:
@@ -139,7 +140,8 @@ def _describe_kpi(facts: IncidentFacts) -> Content:
         if facts.resolved_date:
             since += f", normal again {say_date(facts.resolved_date, with_year=False)}"
     headline = f"{_sign(facts)} {name}: {amount} {since}"
-    kinds = 1 + sum(member.title != facts.title for member in facts.members)
+    others = sorted({member.title for member in facts.members} - {facts.title})
+    kinds = 1 + len(others)
     if kinds >= DIGEST_SIZE:
         driver = f" ({cut(facts.cause.partition('=')[2], 30)})" if facts.cause else ""
         headline = f"{_sign(facts)} {kinds} alerts, one cause{driver}: {name} {amount} {since}"
@@ -151,7 +153,10 @@ def _describe_kpi(facts: IncidentFacts) -> Content:
         ("Expected", say_value(facts.expected, unit)),
         ("Usual range", _say_band(facts)),
         ("When", _say_span(facts)),
-        ("Reason", facts.reason if facts.z is None else f"{facts.reason} (z = {facts.z:+,.1f})"),
+        (
+            "Reason",
+            facts.reason if facts.z is None or "z = " in facts.reason else f"{facts.reason} (z = {facts.z:+,.1f})",
+        ),
         ("Status", _say_status(facts)),
     ]
     if facts.volume is not None and volume_label:
@@ -169,6 +174,8 @@ def _describe_kpi(facts: IncidentFacts) -> Content:
     notification = f"{headline}. Expected {say_value(facts.expected, unit)}."
     if drivers:
         notification += f" {lines[0].label}: {cut(drivers[0].value, 60)}."
+    if others:
+        notification += f" Also: {cut(', '.join(others), 200)}."
     return Content(
         headline=headline,
         notification=notification,

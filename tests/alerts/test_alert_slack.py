@@ -71,11 +71,11 @@ def test_an_incident_is_posted_once_with_its_chart(slack_settings: Settings, sla
     (message,) = slack.messages
     assert message["text"].startswith("🔴 Cart abandonment rate: 90.0 % (+38 %) since Mon 10 Aug. Expected 65.0 %.")
     assert [block["type"] for block in message["blocks"]] == [
-        "header", "section", "section", "section", "section", "section", "image", "context",
+        "header", "section", "section", "image", "section", "section", "section", "context",
     ]  # fmt: skip
     (file,) = slack.files.values()
     assert file["is_complete"] and file["content"].startswith(b"\x89PNG")
-    assert message["blocks"][-2]["slack_file"] == {"id": "F0000000001"}
+    assert message["blocks"][3]["slack_file"] == {"id": "F0000000001"}
     assert "20260810-cart_abandonment_rate-above" in message["blocks"][-1]["elements"][0]["text"]
     assert check_and_send(slack_settings, run_id="second").sent == 0
     assert len(slack.messages) == 1
