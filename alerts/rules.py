@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 Direction = Literal["above", "below"]
 Unit = Literal["share", "seconds", "usd", "count", "hours"]
@@ -34,6 +35,11 @@ class Bounds(BaseModel):
     def of(self, direction: Direction) -> float | None:
         """The bound of one direction."""
         return self.above if direction == "above" else self.below
+
+
+def _wrong(field: str, message: str, part: str = "") -> PydanticCustomError:
+    """An error of a whole rule that names the field at fault, so that its line can be found."""
+    return PydanticCustomError("rule", "{message}", {"message": message, "field": field, "part": part})
 
 
 class QuietHours(BaseModel):
@@ -148,44 +154,62 @@ class Rule(BaseModel):
         if self.kind == "kpi":
             self._check_bounds()
             self._check_test()
-        elif self.dimensions or self.direction != "above" or self.relative != Bounds():
-            raise ValueError(f"a rule of kind '{self.kind}' takes no dimensions, direction or relative bounds")
+        else:
+            for field, is_given in (
+                ("dimensions", bool(self.dimensions)),
+                ("direction", self.direction != "above"),
+                ("absolute", self.absolute != Bounds()),
+                ("relative", self.relative != Bounds()),
+            ):
+                if is_given:
+                    raise _wrong(field, f"a rule of kind '{self.kind}' takes no {field}")
         if self.minimum_history_days > self.trailing_days:
-            raise ValueError("minimum_history_days is greater than trailing_days: the rule could never be tested")
+            message = "minimum_history_days is greater than trailing_days: the rule could never be tested"
+            raise _wrong("minimum_history_days", message)
         return self
 
     def _check_bounds(self) -> None:
-        for direction in ("above", "below"):
+        for direction in self.directions:
             bounds = (self.absolute.of(direction), self.relative.of(direction))
-            if direction in self.directions and self.z_limit is None and bounds == (None, None):
-                raise ValueError(
-                    f"direction '{self.direction}' needs z_limit, absolute.{direction} or relative.{direction}"
-                )
-            if direction not in self.directions and bounds != (None, None):
-                raise ValueError(f"a bound '{direction}' is given, but direction is '{self.direction}'")
+            if (self.z_limit, self.z_limit_repeated, self.z_limit_week, *bounds) == (None,) * 5:
+                message = f"direction '{self.direction}' needs z_limit, absolute.{direction} or relative.{direction}"
+                raise _wrong("direction", message)
+        for field, given in (("absolute", self.absolute), ("relative", self.relative)):
+            for direction in ("above", "below"):
+                if given.of(direction) is not None and direction not in self.directions:
+                    raise _wrong(
+                        field, f"a bound '{direction}' is given, but direction is '{self.direction}'", direction
+                    )
         if self.relative.above is not None and self.relative.above <= 0:
-            raise ValueError("relative.above is a rise and must be greater than 0, for example 0.25 for +25 %")
+            message = "relative.above is a rise and must be greater than 0, for example 0.25 for +25 %"
+            raise _wrong("relative", message, "above")
         if self.relative.below is not None and not -1 < self.relative.below < 0:
-            raise ValueError("relative.below is a fall and must lie between -1 and 0, for example -0.35 for -35 %")
-        for value in (self.absolute.above, self.absolute.below):
+            message = "relative.below is a fall and must lie between -1 and 0, for example -0.35 for -35 %"
+            raise _wrong("relative", message, "below")
+        for direction in self.directions:
+            value = self.absolute.of(direction)
             if value is not None and self.unit == "share" and not 0 <= value <= 1:
-                raise ValueError(f"unit 'share' runs from 0 to 1, but an absolute bound is {value:g}")
+                message = f"unit 'share' runs from 0 to 1, but an absolute bound is {value:g}"
+                raise _wrong("absolute", message, direction)
             if value is not None and self.unit != "share" and value < 0:
-                raise ValueError(f"an absolute bound is {value:g}, but unit '{self.unit}' is never negative")
+                message = f"an absolute bound is {value:g}, but unit '{self.unit}' is never negative"
+                raise _wrong("absolute", message, direction)
 
     def _check_test(self) -> None:
         if (self.unit == "share") != (self.test == "rate"):
-            raise ValueError(
-                f"test '{self.test}' does not fit unit '{self.unit}': 'rate' goes with 'share' and no other"
-            )
+            message = f"test '{self.test}' does not fit unit '{self.unit}': 'rate' goes with 'share' and no other"
+            raise _wrong("test", message)
         if self.test in ("rate", "log_mean") and self.denominator is None:
-            raise ValueError(f"test '{self.test}' needs a denominator: the column with the sessions behind each value")
-        if self.test in ("count", "amount") and (self.denominator is not None or self.numerator is not None):
-            raise ValueError(f"test '{self.test}' is of totals and takes no numerator or denominator; see `volume`")
+            message = f"test '{self.test}' needs a denominator: the column with the sessions behind each value"
+            raise _wrong("denominator", message)
+        for field in ("numerator", "denominator"):
+            if self.test in ("count", "amount") and getattr(self, field) is not None:
+                raise _wrong(field, f"test '{self.test}' is of totals and takes no {field}; see `volume`")
         if self.impact == "orders" and (self.test != "rate" or self.direction == "both"):
-            raise ValueError("impact 'orders' needs a share and one direction: above counts lost orders, below orders")
+            message = "impact 'orders' needs a share and one direction: above counts lost orders, below orders"
+            raise _wrong("impact", message)
         if self.statistic is not None and self.test != "log_mean":
-            raise ValueError("a statistic is a column of mean ln(1 + value) and needs test 'log_mean'")
+            raise _wrong("statistic", "a statistic is a column of mean ln(1 + value) and needs test 'log_mean'")
 
     @property
     def directions(self) -> tuple[Direction, ...]:
@@ -270,8 +294,11 @@ def load_rules(path: Path) -> RuleBook:
     except ValidationError as error:
         lines = []
         for problem in error.errors():
-            place = ".".join(str(part) for part in problem["loc"]) or "rules"
-            lines.append(f"{path}:{_line_of(root, problem['loc'])}: {place}: {_say(problem['msg'])}")
+            context = problem.get("ctx", {})
+            at_fault = [context[key] for key in ("field", "part") if problem["type"] == "rule" and context[key]]
+            location = (*problem["loc"], *at_fault)
+            place = ".".join(str(part) for part in location) or "rules"
+            lines.append(f"{path}:{_line_of(root, location)}: {place}: {_say(problem['msg'])}")
         raise RulesError("\n".join(lines)) from error
 
 
