@@ -107,9 +107,10 @@ def _check_validation(warehouse: duckdb.DuckDBPyConnection, rule: Rule, as_of: d
     """Failed expectations in the newest result of each suite, dated by the newest of these results."""
     if not _columns_of(warehouse, "ops", "validation_results"):
         return [_make_check(rule, as_of.date(), "untested", "there is no ops.validation_results")]
+    # The text carries its offset, and DuckDB's cast turns it into UTC whatever the session's zone is.
     rows = warehouse.execute(
         """
-        select suite, expectation, success, cast(cast(validated_at as timestamptz) as timestamp)
+        select suite, expectation, success, cast(validated_at as timestamp)
         from ops.validation_results
         where severity = 'fail'
         qualify validated_at = max(validated_at) over (partition by suite)

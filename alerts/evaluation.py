@@ -199,7 +199,7 @@ def _show(rule: Rule, value: float) -> float | None:
         return None
     if rule.test != "log_mean":
         return float(value)
-    return math.expm1(value) if rule.statistic else math.exp(value)
+    return max(0.0, math.expm1(value)) if rule.statistic else math.exp(value)
 
 
 def _number(value: float) -> float | None:

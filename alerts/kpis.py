@@ -134,6 +134,9 @@ def read_panel(warehouse: duckdb.DuckDBPyConnection, rule: Rule, *, with_dimensi
             y[series, day], n[series, day], volume[series, day] = [np.nan if v is None else float(v) for v in values]
     n, volume = np.nan_to_num(n), np.nan_to_num(volume)
     has_value = np.isfinite(y) & (n > 0) & is_present
+    if rule.test != "log_mean":
+        # Net revenue can be negative, and a column that is no share can exceed 1: no likelihood knows such values.
+        y = np.clip(y, 0.0, n if rule.test == "rate" else np.inf)
     return Panel(
         scale=rule.test,
         dates=dates,

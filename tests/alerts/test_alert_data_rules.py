@@ -117,6 +117,10 @@ def test_the_newest_failed_expectation_of_a_suite_breaches() -> None:
     [found] = check(write_validation(rows), "validation_failed", at(30))
     assert (found.verdict, found.observed, found.reason) == ("breach", 1.0, "failed: landing: has_events")
     assert found.date == dt.date(2026, 6, 11)
+    late = ("marts", "unique_sessions", "fail", 0, "2026-06-12T03:00:00+00:00")
+    warehouse = write_validation([late])
+    warehouse.execute("set timezone = 'Asia/Tokyo'")
+    assert check(warehouse, "validation_failed", at(30))[0].date == dt.date(2026, 6, 11)  # eight in the evening there
     [found] = check(write_validation([*rows[:2], *rows[3:]]), "validation_failed", at(30))
     assert (found.verdict, found.reason) == ("normal", "all passed")
 

@@ -194,6 +194,27 @@ def test_a_column_that_is_missing_or_no_number_is_named(
         check_and_send(settings, run_id="r")
 
 
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ("dimensions: [device_category, colour]", "'colour' is no dimension of .*; it has default_channel_group"),
+        ("dimensions: [device_category]\n    volume: sessions", None),
+    ],
+)
+def test_a_dimension_that_is_not_broken_down_is_named(
+    make_settings: Callable[..., Settings], tmp_path: Path, given: str, problem: str | None
+) -> None:
+    path = tmp_path / "rules.yml"
+    path.write_text(VALID.replace("minimum_volume: 100", given))
+    settings = make_settings(alert_rules=path)
+    publish(settings, [ShopDay()] * 20)
+    if problem is None:
+        assert check_and_send(settings, run_id="r").incidents == []
+    else:
+        with pytest.raises(RulesError, match=rf"rules\.yml:12: rule 'conversion': {problem}"):
+            check_and_send(settings, run_id="r")
+
+
 def test_the_command_prints_the_rules_or_the_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "rules.yml"
     path.write_text(VALID)

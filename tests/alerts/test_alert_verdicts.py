@@ -210,6 +210,17 @@ def test_missing_days_and_days_without_a_value_do_no_harm() -> None:
     assert not any(check.date == date_of(30) and check.verdict != "untested" for check in checks)
 
 
+def test_values_that_no_likelihood_knows_do_no_harm() -> None:
+    rule = make_rule(
+        name="money", kpi="revenue_usd", unit="usd", denominator=None, direction="below", volume="purchases"
+    )
+    money: list[KpiDay | None] = [KpiDay(Counts(revenue=15_000.0 + 200 * (index % 5))) for index in range(60)]
+    checks = judge([*money, KpiDay(Counts(revenue=-400.0)), KpiDay(Counts(revenue=float("nan")))], rule)
+    assert [(check.verdict, check.observed) for check in checks[-2:]] == [("breach", 0.0), ("untested", None)]
+    own = make_rule(numerator="sessions")  # no share: 1,000 of 500
+    assert {check.verdict for check in judge([USUAL] * 60, own)} == {"untested"}
+
+
 def test_an_absolute_bound_needs_no_history_but_more_than_chance() -> None:
     rule = make_rule(absolute={"above": 0.85}, z_limit=None, z_limit_repeated=None, z_limit_week=None)
     assert last(judge([carts(450)], rule)).reason == "absolute bound of 0.85"
