@@ -15,7 +15,7 @@ from alerts.kpis import Panel, read_panel
 from alerts.rules import Direction, Rule, RuleBook
 from alerts.statistics import Bools
 from alerts.verdicts import Check, Verdict, make_fingerprint
-from alerts.walk import Walk, walk_days
+from alerts.walk import Series, Walk, walk_days
 
 _VERDICTS: dict[int, Verdict] = {
     walk.UNTESTED: "untested",
@@ -36,8 +36,8 @@ def evaluate_rules(
     """Test the days from `since` on (default: the last `check_last_days` complete ones) against every rule.
 
     `as_of` is the present moment in the property's time zone. `excluded` gives, per fingerprint, the dates that are
-    known to belong to incidents; they never enter a baseline, whatever the incident's direction, and the whole shop's
-    stay out of its dimension values' baselines too. A pure function of the tables, the book and these.
+    known to belong to incidents; they never enter a baseline of the same series, whatever the incident's direction. A
+    pure function of the tables, the book and these.
     """
     checks: list[Check] = []
     for rule in book.rules:
@@ -82,7 +82,6 @@ def walk_panel(
     *,
     is_tested: Bools,
     excluded: Mapping[str, set[dt.date]],
-    with_bands: bool = True,
 ) -> Walk:
     """Decide the tested days of a rule's panel."""
     is_event: dict[Direction, Bools] = {
@@ -91,18 +90,20 @@ def walk_panel(
     }
     return walk_days(
         rule,
-        panel.scale,
-        panel.y,
-        panel.n,
-        panel.volume,
-        panel.usable,
-        panel.weekday,
+        Series(
+            scale=panel.scale,
+            y=panel.y,
+            n=panel.n,
+            volume=panel.volume,
+            usable=panel.usable,
+            weekday=panel.weekday,
+            is_child=np.array([label is not None for label in panel.labels], dtype=bool),
+            shop=np.zeros(len(panel.labels), dtype=np.int64),
+        ),
         is_tested=is_tested,
-        excluded=_mark_excluded(rule, panel, excluded) | np.logical_or.reduce(list(is_event.values())),
-        is_child=np.array([label is not None for label in panel.labels], dtype=bool),
+        excluded=_mark_excluded(rule, panel, excluded),
         is_event=is_event,
         is_provisional=panel.is_provisional,
-        with_bands=with_bands,
     )
 
 
@@ -178,18 +179,13 @@ def make_checks(book: RuleBook, rule: Rule, panel: Panel, result: Walk, since: d
 def _mark_excluded(rule: Rule, panel: Panel, excluded: Mapping[str, set[dt.date]]) -> Bools:
     marks = np.zeros(panel.y.shape, dtype=bool)
     position = {date: day for day, date in enumerate(panel.dates)}
-
-    def mark(series: int | slice, dimension: str | None, value: str | None) -> None:
-        ways: tuple[Direction, ...] = ("above", "below")
+    ways: tuple[Direction, ...] = ("above", "below")
+    for series, label in enumerate(panel.labels):
+        dimension, value = label or (None, None)
         for way in ways:
             for date in excluded.get(make_fingerprint(rule.name, dimension, value, way), ()):
                 if date in position:
                     marks[series, position[date]] = True
-
-    mark(slice(None), None, None)
-    for series, label in enumerate(panel.labels):
-        if label is not None:
-            mark(series, *label)
     return marks
 
 
@@ -209,13 +205,14 @@ def _number(value: float) -> float | None:
 def _say_reason(rule: Rule, result: Walk, way: Direction, series: int, day: int, event: str) -> str:
     code, z = int(result.reason[way][series, day]), result.z[series, day]
     limit, repeated = result.limit[series, day], result.repeated_limit[series, day]
+    week_limit = result.week_limit[series, day]
     period = "weeks" if result.period[series, day] == walk.WEEK else "days"
     if code == walk.Z_LIMIT:
         return f"z = {z:.1f} (limit {limit:.3g})"
     if code == walk.REPEATED:
         return f"z beyond {repeated:.2g} on 2 of 3 {period} (now {z:.1f})"
     if code == walk.OVER_A_WEEK:
-        return f"z = {result.week_z[series, day]:.1f} over 7 days (limit {rule.z_limit_week:.3g}; today {z:.1f})"
+        return f"z = {result.week_z[series, day]:.1f} over 7 days (limit {week_limit:.3g}; today {z:.1f})"
     if code == walk.ABSOLUTE:
         return f"absolute bound of {rule.absolute.of(way):g}"
     if code == walk.RELATIVE:

@@ -12,7 +12,7 @@ from scipy.stats import beta, chi2
 
 from alerts.rules import Rule, RuleBook
 from alerts.statistics import Floats
-from alerts.walk import BREACH, NORMAL, Walk, walk_days
+from alerts.walk import BREACH, NORMAL, Series, Walk, walk_days
 
 SIZES = (300, 1_000, 5_000)
 YEAR = 365
@@ -174,20 +174,18 @@ def _measure(
 def _walk(rule: Rule, parts: list[_Shops], is_tested: NDArray[np.bool_]) -> Walk:
     y, n = np.concatenate([part.y for part in parts]), np.concatenate([part.n for part in parts])
     first = np.cumsum([0, *(int(part.shop.max()) + 1 for part in parts)])
-    return walk_days(
-        rule,
-        rule.test,
-        y,
-        n,
-        y if rule.test == "count" else n,
-        n > 0,
-        np.arange(y.shape[1]) % 7,
-        is_tested=is_tested,
-        excluded=np.zeros(y.shape, dtype=bool),
+    series = Series(
+        scale=rule.test,
+        y=y,
+        n=n,
+        volume=y if rule.test == "count" else n,
+        usable=n > 0,
+        weekday=np.arange(y.shape[1]) % 7,
         is_child=np.concatenate([part.is_child for part in parts]),
         shop=np.concatenate([part.shop + offset for part, offset in zip(parts, first, strict=False)]),
-        with_bands=False,
     )
+    nothing = np.zeros(y.shape, dtype=bool)
+    return walk_days(rule, series, is_tested=is_tested, excluded=nothing, with_bands=False)
 
 
 def _wander(generate: np.random.Generator, world: World, shops: int, days: int) -> Floats:

@@ -62,6 +62,7 @@ class Walk:
     reason: dict[Direction, Codes]
     z: Floats
     week_z: Floats
+    week_limit: Floats
     limit: Floats
     repeated_limit: Floats
     observed: Floats
@@ -72,36 +73,47 @@ class Walk:
     baseline_days: Floats
 
 
+@dataclass(frozen=True)
+class Series:
+    """Parallel daily series of one rule: `y`, `n`, `volume`, `usable` (series, days), as `alerts.kpis.Panel` has them.
+
+    `weekday` (days,), Monday = 0. `is_child` (series,) marks dimension values: those of one `shop` (series,) share the
+    rule's false alarms among them.
+    """
+
+    scale: Scale
+    y: Floats
+    n: Floats
+    volume: Floats
+    usable: Bools
+    weekday: NDArray[np.int64]
+    is_child: Bools
+    shop: NDArray[np.int64]
+
+
 def walk_days(
     rule: Rule,
-    scale: Scale,
-    y: Floats,
-    n: Floats,
-    volume: Floats,
-    usable: Bools,
-    weekday: NDArray[np.int64],
+    series: Series,
     *,
     is_tested: Bools,
     excluded: Bools,
-    is_child: Bools | None = None,
-    shop: NDArray[np.int64] | None = None,
     is_event: dict[Direction, Bools] | None = None,
     is_provisional: Bools | None = None,
     with_bands: bool = True,
 ) -> Walk:
     """Decide the tested days in order. Each day is held against the days before it, never against itself.
 
-    `y`, `n`, `volume`, `usable` and `excluded` are (series, days); `weekday`, `is_tested`, `is_event` and
-    `is_provisional` (days,); `is_child` (series,) marks dimension values: those of one `shop` (series,) share the
-    rule's false alarms among them. Days of a breach, and near days that follow one, stay out of the baselines of later
-    days (as `excluded` days do), until the change has lasted `NEW_LEVEL_DAYS`.
+    `excluded` (series, days) are days of known incidents; `is_tested`, `is_event` and `is_provisional` are (days,).
+    Days of a breach, and near days that follow one, stay out of the baselines of later days as `excluded` ones do,
+    until the change has lasted `NEW_LEVEL_DAYS`; days of expected events always do.
     """
-    walker = _Walker(rule, scale, y, n, volume, usable, weekday, excluded, is_child, shop)
-    for day in range(y.shape[1]):
+    nothing = np.zeros(len(series.weekday), dtype=bool)
+    events = {way: is_event[way] if is_event else nothing for way in rule.directions}
+    provisional = nothing if is_provisional is None else is_provisional
+    walker = _Walker(rule, series, excluded, np.logical_or.reduce(list(events.values())))
+    for day in range(len(nothing)):
         if is_tested[day]:
-            provisional = is_provisional is not None and bool(is_provisional[day])
-            events = {way: bool(is_event[way][day]) if is_event else False for way in rule.directions}
-            walker.decide(day, provisional, events)
+            walker.decide(day, bool(provisional[day]), {way: bool(days[day]) for way, days in events.items()})
         walker.close(day)
     if with_bands:
         walker.draw_bands()
@@ -109,33 +121,25 @@ def walk_days(
 
 
 class _Walker:
-    def __init__(
-        self,
-        rule: Rule,
-        scale: Scale,
-        y: Floats,
-        n: Floats,
-        volume: Floats,
-        usable: Bools,
-        weekday: NDArray[np.int64],
-        excluded: Bools,
-        is_child: Bools | None,
-        shop: NDArray[np.int64] | None,
-    ) -> None:
-        self.rule, self.scale = rule, scale
-        self.y, self.n, self.volume, self.usable, self.weekday = y, n, volume, usable, weekday
+    def __init__(self, rule: Rule, series: Series, excluded: Bools, is_event: Bools) -> None:
+        self.rule, self.scale = rule, series.scale
+        self.y, self.n, self.volume, self.weekday = series.y, series.n, series.volume, series.weekday
+        self.is_child, self.shop = series.is_child, series.shop
+        self.has_value = series.usable
+        self.usable = series.usable & ~is_event
         self.excluded = excluded.copy()
-        self.is_child = np.zeros(len(y), dtype=bool) if is_child is None else is_child
-        self.shop = np.zeros(len(y), dtype=np.int64) if shop is None else shop
+        y = series.y
         self.begin = np.zeros(len(y), dtype=np.int64)  # the first day a baseline may use
         self.described: list[tuple[NDArray[np.int64], int, Baseline, Floats]] = []
         self.run = np.zeros(len(y), dtype=np.int64)  # days the present incident has lasted
+        self.ordinary_z = np.full(y.shape, np.nan)  # z of days that no event explains: what an alarm may add up
         self.result = Walk(
             period=np.zeros(y.shape, dtype=np.int64),
             verdict={way: np.zeros(y.shape, dtype=np.int8) for way in rule.directions},
             reason={way: np.zeros(y.shape, dtype=np.int8) for way in rule.directions},
             z=np.full(y.shape, np.nan),
             week_z=np.full(y.shape, np.nan),
+            week_limit=np.full(y.shape, np.nan),
             limit=np.full(y.shape, np.nan),
             repeated_limit=np.full(y.shape, np.nan),
             observed=np.full(y.shape, np.nan),
@@ -175,14 +179,18 @@ class _Walker:
             self._decide_week(np.flatnonzero(weekly), day, tests, events)
 
     def close(self, day: int) -> None:
-        """Note which series are in an incident, and take a change that lasts as the new level."""
+        """Note which series are in an incident, and take a change that lasts as the new level.
+
+        A day of an expected event neither lengthens an incident nor ends one.
+        """
         bad = self.excluded[:, day].copy()
         for verdicts in self.result.verdict.values():
             before = self.excluded[:, max(0, day - WEEK)] if self.weekday[day] == SUNDAY else self.excluded[:, day]
             in_incident = np.where(self.result.period[:, day] == WEEK, before, self.run > 0)
             bad |= (verdicts[:, day] == BREACH) | ((verdicts[:, day] == NEAR) & in_incident)
         self.excluded[:, day] = bad
-        self.run = np.where(bad, self.run + 1, np.where(self.usable[:, day], 0, self.run))
+        is_ordinary = self.usable[:, day]
+        self.run = np.where(is_ordinary, np.where(bad, self.run + 1, 0), self.run)
         for row in np.flatnonzero(self.run >= NEW_LEVEL_DAYS):
             dates = np.flatnonzero(self.excluded[row, : day + 1])[-NEW_LEVEL_DAYS:]
             self.begin[row] = dates[0]
@@ -207,7 +215,7 @@ class _Walker:
         usable = self.usable[rows, span].reshape(shape)
         excluded = self.excluded[rows, span].reshape(shape)
         used = usable & ~excluded
-        used[:, -1] = usable[:, -1]
+        used[:, -1] = self.has_value[rows, span].reshape(shape)[:, -1]
         y, n = self.y[rows, span].reshape(shape), self.n[rows, span].reshape(shape)
         days = used.sum(axis=2)
         n_sum = np.where(used, n, 0.0).sum(axis=2)
@@ -242,7 +250,8 @@ class _Walker:
             is_lost = self._is_total_loss(way, observed, baseline) & has_history
             self.result.verdict[way][:, day] = np.where(is_lost, BREACH, UNTESTED)
             self.result.reason[way][:, day] = np.where(is_lost, TOTAL_LOSS, PROVISIONAL)
-        self._describe(rows, day, observed, baseline, np.ones(len(rows)), has_history)
+        limit = np.full(len(rows), self.rule.z_limit or np.nan)
+        self._describe(rows, day, observed, baseline, limit, has_history)
 
     def _decide(
         self,
@@ -266,11 +275,12 @@ class _Walker:
         )
         z = np.where(known & has_value, score_day(self.scale, observed.y, observed.n, baseline), np.nan)
         self.result.z[rows, day] = z
+        self.ordinary_z[rows, day] = np.nan if any(events.values()) else z
         self.result.repeated_limit[rows, day] = repeated
         week, week_limit = np.full(len(rows), np.nan), np.full(len(rows), np.inf)
         if observed.period == 1 and rule.z_limit_week is not None:
             week, week_limit = self._sum_week(rows, day), raise_limit(rule.z_limit_week, tests)
-            self.result.week_z[rows, day] = week
+            self.result.week_z[rows, day], self.result.week_limit[rows, day] = week, week_limit
         value = observed.value(self.scale)
         expected = to_value(self.scale, baseline.mean)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -355,12 +365,14 @@ class _Walker:
         found = np.zeros(len(rows), dtype=bool)
         for before in (day - period, day - 2 * period):
             if before >= 0:
-                found |= (self.result.period[rows, before] == period) & (sign * self.result.z[rows, before] > repeated)
+                found |= (self.result.period[rows, before] == period) & (
+                    sign * self.ordinary_z[rows, before] > repeated
+                )
         return found
 
     def _sum_week(self, rows: NDArray[np.int64], day: int) -> Floats:
         """The z-score of the last seven days together (Stouffer's sum), where at least five were tested."""
-        z = self.result.z[rows, max(0, day - WEEK + 1) : day + 1]
+        z = self.ordinary_z[rows, max(0, day - WEEK + 1) : day + 1]
         count = np.isfinite(z).sum(axis=1)
         total = np.nansum(np.clip(z, -WEEK_Z_MOST, WEEK_Z_MOST), axis=1) / np.sqrt(np.maximum(count, 1))
         return np.where(count >= FEWEST_DAYS_OF_A_WEEK, total, np.nan)

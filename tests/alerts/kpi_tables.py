@@ -101,6 +101,18 @@ def make_rule(**overrides: Any) -> Rule:
     return Rule.model_validate({**values, **overrides})
 
 
+def make_duration_rule(direction: str) -> Rule:
+    """The rule on session duration, whole shop."""
+    return make_rule(
+        name="duration",
+        kpi="avg_session_duration_seconds",
+        statistic="mean_log_duration_engaged",
+        unit="seconds",
+        denominator="engaged_sessions",
+        direction=direction,
+    )
+
+
 def make_book(*rules: Rule, **overrides: Any) -> RuleBook:
     """A rule book of these rules."""
     return RuleBook.model_validate({"rules": list(rules), **overrides})

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from kpi_tables import Counts, KpiDay, date_of, make_rule, write_kpis
+from kpi_tables import Counts, KpiDay, date_of, make_duration_rule, make_rule, write_kpis
 
 from alerts.causes import Causes, explain
 from alerts.rules import Direction, Rule
@@ -163,14 +163,7 @@ def test_a_total_that_one_channel_lost_names_the_channel() -> None:
 
 
 def test_a_mean_is_split_and_shown_in_its_unit() -> None:
-    rule = make_rule(
-        name="duration",
-        kpi="avg_session_duration_seconds",
-        statistic="mean_log_duration_engaged",
-        unit="seconds",
-        denominator="engaged_sessions",
-        direction="below",
-    )
+    rule = make_duration_rule("below")
     generate = np.random.default_rng(7)
 
     def make_day(mobile: float) -> KpiDay:

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kpi_tables import AS_OF, Counts, KpiDay, date_of, make_book, make_rule, write_kpis
+from kpi_tables import AS_OF, Counts, KpiDay, date_of, make_book, make_duration_rule, make_rule, write_kpis
 
 from alerts import walk
 from alerts.evaluation import evaluate_rules
 from alerts.rules import Rule
 from alerts.verdicts import Check
-from alerts.walk import Walk, walk_days
+from alerts.walk import Series, Walk, walk_days
 
 USUAL = KpiDay(Counts(carts=500, abandoned=350))
 
@@ -49,11 +49,11 @@ def breaches(checks: list[Check]) -> list[dt.date]:
     return [check.date for check in checks if check.verdict == "breach"]
 
 
-def walk_rate(y: np.ndarray, n: np.ndarray, rule: Rule | None = None) -> Walk:
+def walk_rate(y: np.ndarray, n: np.ndarray) -> Walk:
+    one = np.zeros(len(y), dtype=np.int64)
+    series = Series("rate", y, n, n, n > 0, np.arange(y.shape[1]) % 7, is_child=one > 0, shop=one)
     nothing = np.zeros(y.shape, dtype=bool)
-    return walk_days(
-        rule or make_rule(), "rate", y, n, n, n > 0, np.arange(y.shape[1]) % 7, is_tested=~nothing[0], excluded=nothing
-    )
+    return walk_days(make_rule(), series, is_tested=~nothing[0], excluded=nothing)
 
 
 def test_a_jump_breaches_on_its_day_and_the_check_says_what_was_expected() -> None:
@@ -251,6 +251,20 @@ def test_days_of_an_expected_event_are_neither_tested_nor_learned_from() -> None
     assert breaches(judge([USUAL] * 60 + [carts(430)])) == [date_of(60)]
 
 
+def test_a_day_of_an_event_does_not_count_towards_two_of_three() -> None:
+    days = [USUAL] * 60 + [carts(387), carts(387), USUAL]
+    assert breaches(judge(days)) == [date_of(61)]
+    sale = [{"name": "Sale", "from": date_of(60), "to": date_of(60)}]
+    assert breaches(judge(days, expected_events=sale)) == []
+
+
+def test_a_long_sale_is_not_the_new_level() -> None:
+    sale = [{"name": "Long sale", "from": date_of(40), "to": date_of(59)}]
+    checks = judge([USUAL] * 40 + [carts(450)] * 20 + [USUAL] * 5, expected_events=sale, newest=30)
+    assert breaches(checks) == [] and last(checks).verdict == "normal"
+    assert last(checks).expected == pytest.approx(0.70, abs=1e-3) and last(checks).baseline_days == 42
+
+
 def test_an_event_explains_one_direction_only_when_it_says_so() -> None:
     sale = [{"name": "Sale", "from": "07-25", "to": "08-05", "direction": "below"}]
     rule = make_rule(direction="both")
@@ -341,14 +355,7 @@ def test_a_value_that_vanishes_counts_zero() -> None:
 
 
 def test_a_mean_is_tested_by_its_logs_and_shown_in_seconds() -> None:
-    rule = make_rule(
-        name="duration",
-        kpi="avg_session_duration_seconds",
-        statistic="mean_log_duration_engaged",
-        unit="seconds",
-        denominator="engaged_sessions",
-        direction="both",
-    )
+    rule = make_duration_rule("both")
     generate = np.random.default_rng(2)
     days = [KpiDay(Counts(mean_log=float(np.log1p(120) + generate.normal(0, 0.04)))) for _ in range(60)]
     check = next(
