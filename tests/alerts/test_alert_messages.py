@@ -125,7 +125,7 @@ def incident_facts(draw: st.DrawFn, kinds: tuple[str, ...] = ("kpi", "data_late"
     )
 
 
-@settings(max_examples=60, deadline=None, database=None, phases=PHASES)
+@settings(max_examples=35, deadline=None, database=None, phases=PHASES)
 @given(incident_facts(), odd_text, st.booleans())
 def test_an_incident_fits_whatever_its_names(facts: IncidentFacts, alt_text: str, with_buttons: bool) -> None:
     message = render_incident(facts, with_buttons=with_buttons)
@@ -138,7 +138,7 @@ def test_an_incident_fits_whatever_its_names(facts: IncidentFacts, alt_text: str
     assert page.encode().decode() == page and page.count("<script") == 0
 
 
-@settings(max_examples=40, deadline=None, database=None, phases=PHASES)
+@settings(max_examples=25, deadline=None, database=None, phases=PHASES)
 @given(
     st.sampled_from(
         ["updated", "resolved", "reopened", "escalated", "snoozed", "expected", "withdrawn", "joined", "x"]
@@ -159,7 +159,7 @@ def test_a_reply_fits(
     assert EventFacts.from_dict(told.to_dict()).facts.incident_id == facts.incident_id
 
 
-@settings(max_examples=25, deadline=None, database=None, phases=PHASES)
+@settings(max_examples=15, deadline=None, database=None, phases=PHASES)
 @given(incident_facts(kinds=("kpi",)))
 def test_the_query_survives_make_shell_and_sql(facts: IncidentFacts) -> None:
     command = as_make_command(explore_sql(facts))
