@@ -22,6 +22,7 @@ from alerts.kpis import DAILY_TABLE, check_columns
 from alerts.rules import Direction, Rule, RuleBook, load_rules
 from alerts.runs import check_schedule, report_success
 from alerts.text import say_value
+from alerts.verdicts import Check
 from warehouse.connect import open_published
 from warehouse.settings import Settings
 from warehouse.state import open_state
@@ -94,6 +95,7 @@ def check_rules(
     settings: Settings, *, run_id: str, as_of: dt.datetime | None = None, watches_schedule: bool = True
 ) -> Decision:
     """Decide and queue in one transaction; nothing is sent."""
+    # What is slow, the statistics, comes before the transaction: a button's answer must not wait for it.
     moment = (as_of or dt.datetime.now(dt.UTC)).astimezone(settings.zone)
     book = load_rules(settings.alert_rules)
     with open_published(settings) as warehouse:
@@ -101,7 +103,10 @@ def check_rules(
         with open_state(settings) as state:
             incidents.create_tables(state)
             outbox.create_table(state)
-            decision = _Check(settings, state, warehouse, book, run_id=run_id, moment=moment).decide()
+            excluded = incidents.read_excluded_days(state)
+        checks = evaluate_rules(warehouse, book, as_of=moment, excluded=excluded)
+        with open_state(settings) as state:
+            decision = _Check(settings, state, warehouse, book, run_id=run_id, moment=moment).decide(checks)
             if watches_schedule and (missed := check_schedule(state, settings, moment=moment)):
                 decision.touched.add(missed)
             return decision
@@ -152,11 +157,9 @@ class _Check:
         self.now = iso(moment.astimezone(dt.UTC))
         self.causes: dict[str, Causes] = {}
 
-    def decide(self) -> Decision:
-        """Evaluate, let incidents live, fold, queue."""
+    def decide(self, checks: list[Check]) -> Decision:
+        """Let incidents live, fold, queue."""
         before = {row["incident_id"]: row for row in incidents.read_incidents(self.state)}
-        excluded = incidents.read_excluded_days(self.state)
-        checks = evaluate_rules(self.warehouse, self.book, as_of=self.moment, excluded=excluded)
         dates = incidents.record_checks(self.state, checks, self.rules, run_id=self.run_id, now=self.now)
         incidents.resolve_incidents(self.state, self.rules, now=self.now)
         self._keep_leaders_open()

@@ -125,21 +125,14 @@ def _insert(
 
 
 def drop_unsent(state: sqlite3.Connection, incident_id: str) -> bool:
-    """Take back what was never tried; returns whether nothing about the incident was or may have been said."""
+    """Take back what was never tried; returns whether nothing about the incident was or may have been said.
+
+    Should the problem come back, a channel that has heard nothing hears of it as of a new one.
+    """
     state.execute(
-        """
-        update alert_outbox set status = 'dropped', finished_at = ?
-        where incident_id = ? and status = 'pending' and not attempts
-        """,
-        (_now(), incident_id),
+        "delete from alert_outbox where incident_id = ? and status = 'pending' and not attempts", (incident_id,)
     )
-    said = state.execute(
-        "select 1 from alert_outbox where incident_id = ? and status != 'dropped'", (incident_id,)
-    ).fetchone()
-    if said is None:
-        # Should the problem come back, its parent is queued like a new one.
-        state.execute("delete from alert_outbox where incident_id = ?", (incident_id,))
-    return said is None
+    return state.execute("select 1 from alert_outbox where incident_id = ?", (incident_id,)).fetchone() is None
 
 
 def read_parent(state: sqlite3.Connection, incident_id: str, channel: str) -> sqlite3.Row | None:

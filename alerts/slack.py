@@ -35,7 +35,8 @@ from alerts.redaction import redact
 log = logging.getLogger(__name__)
 
 METADATA_EVENT = "funnelhouse_alert"
-_POST = "chat.postMessage"
+# `SlackSender` repeats these itself: it looks for what a lost answer has left behind, and counts the attempts.
+_REPEATED_BY_SENDER = ("chat.postMessage", "chat.update")
 _CONNECTION_ERRORS = (URLError, ConnectionError, TimeoutError, HTTPException)
 _TRANSIENT = {"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"}
 _REFUSED_CONTENT = {
@@ -86,7 +87,7 @@ class BoundedRateLimitHandler(RateLimitErrorRetryHandler):
 
 
 class RepeatableServerErrorHandler(RetryHandler):
-    """Retries 5xx, but never a post: it may have been accepted, so `SlackSender.post` looks before it repeats."""
+    """Retries 5xx, but never a post: it may have been accepted, so `SlackSender` looks before it repeats."""
 
     def _can_retry(
         self,
@@ -96,7 +97,7 @@ class RepeatableServerErrorHandler(RetryHandler):
         response: HttpResponse | None = None,
         error: Exception | None = None,
     ) -> bool:
-        return response is not None and response.status_code >= 500 and not request.url.endswith(_POST)
+        return response is not None and response.status_code >= 500 and not request.url.endswith(_REPEATED_BY_SENDER)
 
 
 class RepeatableConnectionErrorHandler(ConnectionErrorRetryHandler):
@@ -110,7 +111,9 @@ class RepeatableConnectionErrorHandler(ConnectionErrorRetryHandler):
         response: HttpResponse | None = None,
         error: Exception | None = None,
     ) -> bool:
-        return response is None and isinstance(error, _CONNECTION_ERRORS) and not request.url.endswith(_POST)
+        return (
+            response is None and isinstance(error, _CONNECTION_ERRORS) and not request.url.endswith(_REPEATED_BY_SENDER)
+        )
 
 
 @dataclass(frozen=True)
