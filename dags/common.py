@@ -67,17 +67,10 @@ def load_settings_with_connections() -> Settings:
 
 
 def _add_slack(settings: Settings) -> Settings:
-    from airflow.exceptions import AirflowNotFoundException
-    from airflow.sdk import Connection
     from pydantic import SecretStr
 
-    if settings.slack_token is not None:
-        return settings
-    try:
-        connection = Connection.get(SLACK_CONNECTION)
-    except AirflowNotFoundException:
-        return settings
-    if not connection.password:
+    connection = _find_connection(SLACK_CONNECTION) if settings.slack_token is None else None
+    if connection is None or not connection.password:
         return settings
     extra = connection.extra_dejson
     secret = extra.get("signing_secret")
@@ -91,15 +84,10 @@ def _add_slack(settings: Settings) -> Settings:
 
 
 def _add_smtp(settings: Settings) -> Settings:
-    from airflow.exceptions import AirflowNotFoundException
-    from airflow.sdk import Connection
     from pydantic import SecretStr
 
-    if settings.smtp_host is not None:
-        return settings
-    try:
-        connection = Connection.get(SMTP_CONNECTION)
-    except AirflowNotFoundException:
+    connection = _find_connection(SMTP_CONNECTION) if settings.smtp_host is None else None
+    if connection is None:
         return settings
     extra = connection.extra_dejson
     return settings.model_copy(
@@ -112,6 +100,16 @@ def _add_smtp(settings: Settings) -> Settings:
             "alert_email_from": settings.alert_email_from or extra.get("from"),
         }
     )
+
+
+def _find_connection(name: str) -> Any:
+    from airflow.exceptions import AirflowNotFoundException
+    from airflow.sdk import Connection
+
+    try:
+        return Connection.get(name)
+    except AirflowNotFoundException:
+        return None
 
 
 DEFAULT_ARGS: dict[str, Any] = {
