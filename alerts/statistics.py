@@ -68,7 +68,7 @@ def fit_baseline(
     floor = 0.0 if scale in ("rate", "count") else SMALLEST_DAILY_VARIANCE
     daily = np.zeros((len(y), 1))
     share = inside * np.exp2(-age / SCALE_HALF_LIFE)
-    effective = np.square(share.sum(axis=1)) / np.maximum(np.square(share).dot(np.ones(len(age))), _TINY)
+    effective = np.square(share.sum(axis=1)) / np.maximum(np.square(share).sum(axis=1), _TINY)
     relative = _relative_variance(scale, n, typical_n[:, None])
     for iteration in range(ITERATIONS):
         weekly = effects @ is_weekday.T
@@ -102,10 +102,10 @@ def fit_baseline(
         daily = np.maximum(floor, moment)[:, None]
     precise = inside / np.maximum(known + relative * daily, _TINY)
     level_variance = (precise * np.square(decay)).sum(axis=1) / np.maximum(np.square(precise @ decay), _TINY)
-    target = target_weekday
-    effect_variance = np.where(seen[:, target], shrinkage[:, target] * noise[:, target], between[:, 0])
+    own = (slice(None), target_weekday)
+    effect_variance = np.where(seen[own], shrinkage[own] * noise[own], between[:, 0])
     return Baseline(
-        mean=level[:, 0] + effects[:, target],
+        mean=level[:, 0] + effects[own],
         daily_variance=daily[:, 0],
         mean_variance=level_variance + effect_variance,
         degrees=degrees,
