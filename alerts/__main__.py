@@ -1,111 +1,207 @@
-"""`python -m alerts check|list|deliver|rules`."""
+"""`python -m alerts check|follow-up|list|show|ack|snooze|expected|deliver|serve|rules|backtest`."""
 
 from __future__ import annotations
 
 import argparse
 import datetime as dt
+import getpass
 import json
 import logging
 import sys
 from pathlib import Path
 
-from alerts import incidents
+from alerts import incidents, outbox
 from alerts.delivery import deliver_outbox
-from alerts.job import check_and_send
-from alerts.message import say_value
+from alerts.errors import AlertDeliveryError
+from alerts.facts import RUN_KINDS
+from alerts.interactions import PATH, AnswerServer
+from alerts.job import AlertReport, check_and_send, follow_up
+from alerts.kpis import check_columns
+from alerts.responses import Answer, AnswerError, answer
 from alerts.rules import RulesError, load_rules
-from alerts.slack import AlertDeliveryError
-from warehouse.connect import NothingPublishedError
+from alerts.text import say_value
+from warehouse.connect import NothingPublishedError, open_published
 from warehouse.settings import Settings, load_settings
 from warehouse.state import open_state
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 fine, 1 not delivered or nothing published, 2 bad rules."""
+    """Run one command; returns the exit code: 0 fine, 1 it could not be done (said why), 2 bad rules."""
     parser = argparse.ArgumentParser(prog="python -m alerts", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="check the complete days now and deliver the messages")
     check.add_argument("--run-id", default=None, help="written into the messages; default: manual and the time")
+    check.add_argument("--as-of", type=dt.datetime.fromisoformat, default=None, help="the present moment; default: now")
     check.add_argument("--json", action="store_true", help="print the report as JSON")
+    commands.add_parser("follow-up", help="end snoozes, escalate, see that the daily run runs, deliver what waits")
     commands.add_parser("list", help="show all incidents")
+    show = commands.add_parser("show", help="show an incident's message and its history")
+    show.add_argument("incident")
+    for name, text in (
+        ("ack", "acknowledge: somebody is on it, nobody else is called"),
+        ("snooze", "say nothing about it until a day"),
+        ("expected", "no alert for its days, and no baseline will use them"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("incident")
+        command.add_argument("--by", default=None, help="who says so; default: the user of this machine")
+        if name != "ack":
+            command.add_argument("--until", type=dt.date.fromisoformat, default=None, help="YYYY-MM-DD")
     commands.add_parser("deliver", help="deliver what waits in the outbox")
+    serve = commands.add_parser("serve", help=f"take the answers of Slack's buttons at {PATH}")
+    serve.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, behind a proxy that speaks HTTPS")
+    serve.add_argument("--port", type=int, default=8090)
     rules = commands.add_parser("rules", help="validate the rules and show them")
     rules.add_argument("path", nargs="?", type=Path, default=None, help="default: FUNNELHOUSE_ALERT_RULES")
+    backtest = commands.add_parser(
+        "backtest", help="show what the rules would have said about the past, or a simulation"
+    )
+    backtest.add_argument("--days", type=int, default=None, help="so many of the newest complete days; default: all")
+    backtest.add_argument("--simulate", action="store_true", help="simulated shops: false alarms and detections")
+    backtest.add_argument("--years", type=int, default=100, help="simulated years of each size (%(default)s)")
+    backtest.add_argument("--seed", type=int, default=1, help="of the simulation (%(default)s)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     settings = load_settings()
     try:
-        if options.command == "check":
-            _check(settings, options.run_id, as_json=options.json)
-        elif options.command == "list":
-            _list(settings)
-        elif options.command == "deliver":
-            delivery = deliver_outbox(settings)
-            print(f"{delivery.sent} sent, {delivery.rendered} rendered, {delivery.pending} pending")
-        else:
-            _show_rules(options.path or settings.alert_rules)
+        return _run(options, settings)
     except RulesError as error:
         print(error, file=sys.stderr)
         return 2
-    except (AlertDeliveryError, NothingPublishedError) as error:
+    except (AlertDeliveryError, NothingPublishedError, AnswerError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyError as error:
+        print(error.args[0], file=sys.stderr)
+        return 1
+
+
+def _run(options: argparse.Namespace, settings: Settings) -> int:
+    now_id = f"manual__{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S}"
+    if options.command == "check":
+        as_of = options.as_of
+        if as_of is not None and as_of.tzinfo is None:
+            as_of = as_of.replace(tzinfo=settings.zone)
+        report = check_and_send(settings, run_id=options.run_id or now_id, as_of=as_of)
+        print(json.dumps(report.to_dict(), indent=1) if options.json else _say_report(report))
+    elif options.command == "follow-up":
+        print(_say_delivery(follow_up(settings, run_id=now_id)))
+    elif options.command == "list":
+        _list(settings)
+    elif options.command == "show":
+        _show(settings, options.incident)
+    elif options.command in ("ack", "snooze", "expected"):
+        kind: Answer = "acknowledge" if options.command == "ack" else options.command
+        by = options.by or getpass.getuser()
+        print(answer(settings, options.incident, kind, by=by, until=getattr(options, "until", None)))
+        deliver_outbox(settings)
+    elif options.command == "deliver":
+        delivery = deliver_outbox(settings)
+        print(f"{delivery.sent} sent, {delivery.rendered} rendered, {delivery.pending} pending")
+    elif options.command == "serve":
+        return _serve(settings, options.host, options.port)
+    elif options.command == "backtest":
+        _backtest(settings, options)
+    else:
+        _show_rules(options.path or settings.alert_rules)
     return 0
 
 
-def _check(settings: Settings, run_id: str | None, *, as_json: bool) -> None:
-    report = check_and_send(settings, run_id=run_id or f"manual__{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S}")
-    if as_json:
-        print(json.dumps(report.to_dict(), indent=1))
-        return
-    if not report.checked_days:
-        print("No day is new or changed since the last check.")
-    else:
-        print(f"Checked {len(report.checked_days)} days, {report.checked_days[0]} to {report.checked_days[-1]}.")
+def _say_report(report: AlertReport) -> str:
+    lines = ["No day is new or changed since the last check."]
+    if report.checked_days:
+        count, first, last = len(report.checked_days), report.checked_days[0], report.checked_days[-1]
+        lines = [f"Checked {count} days, {first} to {last}."]
     for incident in report.incidents:
-        print(f"  {incident.status:8} {incident.since} to {incident.last}  {incident.id}  {incident.message_path}")
-    print(f"{report.sent} sent, {report.rendered} rendered, {report.pending} pending, {report.resolved} resolved")
+        if incident.folded_into is None:
+            lines.append(
+                f"  {incident.status:12} {incident.since} to {incident.last}  {incident.id}  {incident.message_path}"
+            )
+    return "\n".join([*lines, _say_delivery(report)])
+
+
+def _say_delivery(report: AlertReport) -> str:
+    return f"{report.sent} sent, {report.rendered} rendered, {report.pending} pending, {report.resolved} resolved"
 
 
 def _list(settings: Settings) -> None:
-    units = {}
-    try:
-        units = {rule.name: rule.unit for rule in load_rules(settings.alert_rules).rules}
-    except RulesError as error:
-        print(error, file=sys.stderr)
     with open_state(settings) as state:
         incidents.create_tables(state)
+        outbox.create_table(state)
         rows = incidents.read_incidents(state)
+        waiting = {
+            row["incident_id"]: row["last_error"]
+            for row in state.execute("select * from alert_outbox where status = 'pending' order by outbox_id desc")
+        }
     if not rows:
         print("No incidents.")
     for row in rows:
-        unit = units.get(row["rule"], "count")
         figures = ""
-        if row["observed"] is not None:
-            figures = f"{say_value(row['observed'], unit)}, expected {say_value(row['expected'], unit)}"
+        if row["kind"] not in RUN_KINDS and row["observed"] is not None:
+            figures = f"{say_value(row['observed'], row['unit'])}, expected {say_value(row['expected'], row['unit'])}"
+        folded = f"  told in {row['folded_into']}" if row["folded_into"] else ""
         print(
-            f"{row['status']:8} {row['first_seen_date']} to {row['last_seen_date']}  {row['incident_id']:60} "
-            f"{figures:34} message {row['message_status'] or 'none'}"
+            f"{row['status']:12} {row['first_seen_date']} to {row['last_seen_date']}  {row['incident_id']:60} "
+            f"{figures}{folded}".rstrip()
         )
-        if row["last_error"]:
-            print(f"         not sent: {row['last_error']}")
+        if row["incident_id"] in waiting:
+            print(f"             waits to be sent: {waiting[row['incident_id']] or 'not tried yet'}")
+
+
+def _show(settings: Settings, incident_id: str) -> None:
+    with open_state(settings) as state:
+        incidents.create_tables(state)
+        row = incidents.read_incident(state, incident_id)
+        events = state.execute("select * from alert_events where incident_id = ? order by event_id", (incident_id,))
+        history = [
+            f"{event['happened_at']}  {event['event']:12} {event['done_by']}  {event['detail']}".rstrip()
+            for event in events
+        ]
+    message = settings.alerts_dir / (row["folded_into"] or incident_id) / "message.txt"
+    if message.exists():
+        print(message.read_text(encoding="utf-8"))
+    print("\n".join(history))
+
+
+def _serve(settings: Settings, host: str, port: int) -> int:
+    if settings.slack_signing_secret is None:
+        print("set FUNNELHOUSE_SLACK_SIGNING_SECRET to the app's signing secret (Basic Information)", file=sys.stderr)
+        return 1
+    logging.getLogger("alerts").setLevel(logging.INFO)
+    server = AnswerServer(settings, host, port)
+    print(f"taking answers at http://{host}:{server.server_address[1]}{PATH}", flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        server.server_close()
+    return 0
 
 
 def _show_rules(path: Path) -> None:
     book = load_rules(path)
     print(f"{path}: {len(book.rules)} rules, valid; the last {book.check_last_days} complete days are checked.")
     for rule in book.rules:
-        bounds = []
-        for direction in rule.directions:
-            absolute, relative = rule.absolute.of(direction), rule.relative.of(direction)
-            if absolute is not None:
-                bounds.append(f"{direction} {say_value(absolute, rule.unit)}")
-            if relative is not None:
-                bounds.append(f"{relative * 100:+g} % against the {rule.trailing_days} days before")
-        print(
-            f"  {rule.name} ({rule.severity}, {rule.owner}): {' or '.join(bounds)}; from "
-            f"{rule.minimum_volume:g} {(rule.denominator or 'a day on average').replace('_', ' ')}; {rule.runbook}"
-        )
+        watched = f"{rule.kpi} {' or '.join(rule.directions)} the expectation" if rule.kind == "kpi" else rule.kind
+        by = f", also by {' and '.join(rule.dimensions)}" if rule.dimensions else ""
+        print(f"  {rule.name} ({rule.severity}, {rule.owner}): {watched}{by}: {'; '.join(rule.say_limits())}")
+
+
+def _backtest(settings: Settings, options: argparse.Namespace) -> None:
+    from alerts.backtest import draw_backtest, replay, say_backtest
+    from alerts.simulate import say_table, simulate
+
+    book = load_rules(settings.alert_rules)
+    if options.simulate:
+        print(say_table(simulate(book, years=options.years, seed=options.seed)))
+        return
+    with open_published(settings) as warehouse:
+        check_columns(warehouse, book.rules, settings.alert_rules)
+        result = replay(warehouse, book, as_of=dt.datetime.now(settings.zone), days=options.days)
+    print(say_backtest(result))
+    path = settings.alerts_dir / "backtest" / f"{result.first}_{result.last}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(draw_backtest(result))
+    print(f"Chart: {path}")
 
 
 if __name__ == "__main__":

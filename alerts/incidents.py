@@ -1,58 +1,91 @@
-"""Checks, incidents and the outbox in the state file: what was decided, and what is still to be said.
+"""Checks, incidents and what happened to them, in the state file.
 
-Everything here runs inside the caller's transaction of `warehouse.state.open_state`, so that an incident and its
-message are recorded together or not at all.
+Everything here runs inside the caller's transaction of `warehouse.state.open_state`, so that an incident, its events
+and the messages about them are recorded together or not at all.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
+import re
 import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
-from alerts.kpis import Day
-from alerts.rules import Direction, Rule
+from alerts.facts import RUN_KINDS
+from alerts.rules import Rule
 from alerts.verdicts import Check
+
+# Statuses of an incident that is not over; escalation happens to an open one and is no status of its own.
+LIVE = ("open", "acknowledged", "snoozed")
+# A problem that comes back this soon continues its old incident, or a value that flaps would make one after another.
+REOPEN_DAYS = 7
+# A live incident whose days are no longer tested (a value that vanished, too little volume) ends after this long.
+STALE_DAYS = 28
 
 TABLES = (
     """
     create table if not exists alert_checks (
+        fingerprint text not null,      -- rule|dimension=value|direction
         rule text not null,
+        dimension text,
+        dimension_value text,
         direction text not null,
-        kpi_date text not null,
+        kpi_date text not null,         -- last day of the period tested
+        period_days integer not null,
         verdict text not null,          -- breach, near, normal, untested
+        severity text not null,
         reason text not null,
         observed real,
-        expected real,                  -- pooled trailing value
-        bound real,
-        volume real not null,
-        baseline_days integer not null,
+        expected real,
+        band_low real,
+        band_high real,
+        z real,
+        volume real,
+        baseline_days integer,
+        is_provisional integer not null,
+        is_expected_event integer not null,
         incident_id text,               -- the incident this day belongs to (breach, or near after a breach)
-        day_hash text not null,         -- of the day's values and the rule: unchanged means already checked
         run_id text not null,
         checked_at text not null,
-        primary key (rule, direction, kpi_date)
+        primary key (fingerprint, kpi_date)
     )
     """,
+    "create index if not exists alert_checks_by_incident on alert_checks (incident_id)",
     """
     create table if not exists alert_incidents (
         incident_id text primary key,
         fingerprint text not null,      -- what makes two problems the same one
-        kind text not null,             -- kpi, task_failure
+        kind text not null,             -- the rule's kind, or task_failure, missed_schedule, blocked_publication
         rule text not null,
+        dimension text,
+        dimension_value text,
         direction text not null,
-        status text not null,           -- open, resolved; task failures: reported
+        status text not null,           -- open, acknowledged, snoozed, resolved
         severity text not null,
         owner text not null,
+        title text not null,
+        unit text not null,
         first_seen_date text not null,
         last_seen_date text not null,
         resolved_date text,             -- the first normal day
-        observed real,                  -- these five: on last_seen_date
+        incident_days integer not null,
+        observed real,                  -- these seven: on last_seen_date
         expected real,
-        bound real,
+        band_low real,
+        band_high real,
+        z real,
         volume real,
         reason text,
+        cause text,                     -- dimension=value that drives it most
+        folded_into text,               -- the incident that speaks for this one
+        alerting_since text not null,   -- opened or reopened: escalation counts from here
+        acknowledged_by text,
+        snoozed_until text,
+        escalated_at text,
         opened_by_run text not null,
         opened_at text not null,
         updated_at text not null,
@@ -61,254 +94,373 @@ TABLES = (
     """,
     "create index if not exists alert_incidents_by_fingerprint on alert_incidents (fingerprint, status)",
     """
-    create table if not exists alert_outbox (
-        outbox_id integer primary key,
-        idempotency_key text not null unique,  -- one message per incident and kind, ever
+    create table if not exists alert_events (
+        event_id integer primary key,
         incident_id text not null references alert_incidents (incident_id),
-        kind text not null,             -- incident, resolution, task_failure
-        status text not null,           -- pending, sent, rendered
-        payload text not null,          -- JSON, enough to render the message without the warehouse
-        created_at text not null,
-        attempts integer not null default 0,
-        first_attempt_at text,
-        last_error text,
-        finished_at text,
-        channel_id text,
-        message_ts text
+        event text not null,            -- opened, updated, folded, folded_away, joined, acknowledged, snoozed, woken,
+                                        -- escalated, expected, reopened, withdrawn, resolved
+        happened_at text not null,
+        done_by text not null,          -- a run's id, or who answered
+        detail text not null
+    )
+    """,
+    """
+    create table if not exists alert_expected_days (
+        fingerprint text not null,
+        kpi_date text not null,
+        marked_by text not null,
+        marked_at text not null,
+        primary key (fingerprint, kpi_date)
+    )
+    """,
+    """
+    create table if not exists alert_heartbeats (
+        dag_id text primary key,
+        succeeded_at text not null,
+        scheduled_at text               -- the last success of a run that the schedule started; null: none did yet
+    )
+    """,
+    """
+    create table if not exists alert_facts (
+        incident_id text primary key references alert_incidents (incident_id),
+        facts text not null             -- JSON: what the newest message about it shows
     )
     """,
 )
 
+_CHECK_FIELDS = (
+    "rule",
+    "dimension",
+    "dimension_value",
+    "direction",
+    "period_days",
+    "verdict",
+    "severity",
+    "reason",
+    "observed",
+    "expected",
+    "band_low",
+    "band_high",
+    "z",
+    "volume",
+    "baseline_days",
+    "is_provisional",
+    "is_expected_event",
+)
+_FIGURES = ("observed", "expected", "band_low", "band_high", "z", "volume", "reason")
+
 
 def create_tables(state: sqlite3.Connection) -> None:
     """Create the tables of the alerts room where they are missing."""
+    _drop_old_tables(state)
     for statement in TABLES:
         state.execute(statement)
 
 
-def day_hash(rule: Rule, day: Day) -> str:
-    """Identifies the content a verdict was given on."""
-    return json.dumps([rule.content_hash, day.value, day.numerator, day.denominator])
+def _drop_old_tables(state: sqlite3.Connection) -> None:
+    # Before version 2 a table held no life to carry over: open problems are found anew by the next check.
+    columns = {row["name"] for row in state.execute("pragma table_info(alert_incidents)")}
+    if columns and "folded_into" not in columns:
+        for table in ("alert_outbox", "alert_checks", "alert_incidents"):
+            state.execute(f"drop table if exists {table}")
 
 
-def is_checked(state: sqlite3.Connection, rule: Rule, direction: Direction, day: Day) -> bool:
-    """Whether the day was already checked with the same values and the same rule."""
-    row = state.execute(
-        "select day_hash from alert_checks where rule = ? and direction = ? and kpi_date = ?",
-        (rule.name, direction, day.date.isoformat()),
-    ).fetchone()
-    return row is not None and row["day_hash"] == day_hash(rule, day)
+def make_incident_id(check: Check) -> str:
+    """First day, rule, value and direction, fit for a folder's name: 20260810-cart_abandonment_rate-mobile-above."""
+    parts = [f"{check.date:%Y%m%d}", check.rule]
+    if check.dimension is not None:
+        parts.append(_slug(f"{check.dimension}={check.dimension_value}", str(check.dimension_value)))
+    return "-".join([*parts, check.direction])
 
 
-def incident_dates(state: sqlite3.Connection, rule: str) -> set[dt.date]:
-    """The days that belong to any incident of the rule, in either direction, near days after a breach included."""
-    rows = state.execute("select kpi_date from alert_checks where rule = ? and incident_id is not null", (rule,))
-    return {dt.date.fromisoformat(row["kpi_date"]) for row in rows}
+def _slug(identity: str, value: str) -> str:
+    plain = re.sub(r"[^a-z0-9]+", "_", value.lower()).strip("_")[:30]
+    # Two values of one slug (or the same value of two dimensions) must not share an incident.
+    return f"{plain or 'value'}_{hashlib.sha256(identity.encode('utf-8', 'replace')).hexdigest()[:6]}"
 
 
-def record_check(
-    state: sqlite3.Connection, rule: Rule, check: Check, day: Day, *, run_id: str, now: str
-) -> tuple[str | None, bool]:
-    """Store a verdict; a breach extends the incident beside it or opens one.
+def record_checks(
+    state: sqlite3.Connection, checks: Iterable[Check], rules: Mapping[str, Rule], *, run_id: str, now: str
+) -> list[dt.date]:
+    """Store the verdicts that are new or changed and let incidents open, grow, shrink and reopen.
 
-    Returns the incident the day belongs to, and whether it was opened. A day that no longer breaches (its data or
-    the rule changed) leaves its incident.
+    Returns the dates with a new or changed verdict, oldest first. A day that no longer breaches (its data or the
+    rule changed) leaves its incident.
     """
-    key = (check.rule, check.direction, check.date.isoformat())
-    row = state.execute(
-        "select incident_id from alert_checks where rule = ? and direction = ? and kpi_date = ?", key
-    ).fetchone()
-    before = row["incident_id"] if row else None
-    incident_id: str | None = None
-    is_new = False
-    if check.verdict == "breach":
-        incident_id = before or _find_adjacent_incident(state, check)
-        if incident_id is None:
-            incident_id = f"{check.date:%Y%m%d}-{check.rule}-{check.direction}"
-            is_new = _open_incident(state, incident_id, rule, check, run_id=run_id, now=now)
-    elif check.verdict == "near":
-        incident_id = _find_incident_beside(state, check, "<", "desc")
-    state.execute(
-        """
-        insert or replace into alert_checks (
-            rule, direction, kpi_date, verdict, reason, observed, expected, bound, volume, baseline_days,
-            incident_id, day_hash, run_id, checked_at
-        ) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-        """,
-        (
-            *key,
-            check.verdict,
-            check.reason,
-            check.observed,
-            check.expected,
-            check.bound,
-            check.volume,
-            check.baseline_days,
-            incident_id,
-            day_hash(rule, day),
-            run_id,
-            now,
-        ),
+    changed: set[dt.date] = set()
+    touched: set[str] = set()
+    expected = read_expected_days(state)
+    # Day by day, so that a breach finds the incident of the day before.
+    for check in sorted(checks, key=lambda check: check.date):
+        fingerprint = check.fingerprint
+        before = state.execute(
+            "select * from alert_checks where fingerprint = ? and kpi_date = ?", (fingerprint, check.date.isoformat())
+        ).fetchone()
+        if before is not None and all(before[field] == getattr(check, field) for field in _CHECK_FIELDS):
+            continue
+        changed.add(check.date)
+        is_expected = check.is_expected_event or check.date in expected.get(fingerprint, set())
+        incident_id = _incident_of(state, check, before, rules[check.rule], is_expected, run_id=run_id, now=now)
+        values = {field: getattr(check, field) for field in _CHECK_FIELDS}
+        values |= {
+            "fingerprint": fingerprint,
+            "kpi_date": check.date.isoformat(),
+            "incident_id": incident_id,
+            "run_id": run_id,
+            "checked_at": now,
+        }
+        _insert(state, "insert or replace into alert_checks", values)
+        touched |= {str(found) for found in (before["incident_id"] if before else None, incident_id) if found}
+    for incident_id in sorted(touched):
+        refresh_incident(state, incident_id, now=now)
+    return sorted(changed)
+
+
+def _insert(state: sqlite3.Connection, statement: str, values: Mapping[str, Any]) -> None:
+    names = ", ".join(values)
+    state.execute(f"{statement} ({names}) values ({', '.join('?' * len(values))})", tuple(values.values()))
+
+
+def _incident_of(
+    state: sqlite3.Connection,
+    check: Check,
+    before: sqlite3.Row | None,
+    rule: Rule,
+    is_expected: bool,
+    *,
+    run_id: str,
+    now: str,
+) -> str | None:
+    """The incident a day belongs to; opens one for a breach without a neighbour."""
+    if is_expected:
+        return None
+    if check.verdict == "near":
+        return _find_beside(state, check, "<", "desc")
+    if check.verdict != "breach":
+        return None
+    found = (
+        (before["incident_id"] if before is not None else None)
+        or _find_beside(state, check, "<", "desc")
+        or _find_beside(state, check, ">", "asc")
+        or _find_recent(state, check)
     )
-    for changed in {before, incident_id} - {None}:
-        _refresh_incident(state, str(changed), now=now)
-    return incident_id, is_new
+    if found is not None:
+        return str(found)
+    incident_id = make_incident_id(check)
+    date = check.date.isoformat()
+    _insert(
+        state,
+        "insert or ignore into alert_incidents",
+        {
+            "incident_id": incident_id,
+            "fingerprint": check.fingerprint,
+            "kind": rule.kind,
+            "rule": rule.name,
+            "dimension": check.dimension,
+            "dimension_value": check.dimension_value,
+            "direction": check.direction,
+            "status": "open",
+            "severity": check.severity,
+            "owner": rule.owner,
+            "title": rule.title,
+            "unit": rule.unit,
+            "first_seen_date": date,
+            "last_seen_date": date,
+            "incident_days": 0,
+            "alerting_since": now,
+            "opened_by_run": run_id,
+            "opened_at": now,
+            "updated_at": now,
+        },
+    )
+    return incident_id
 
 
-def _find_adjacent_incident(state: sqlite3.Connection, check: Check) -> str | None:
-    """The incident of the nearest decided day before, else after: near and untested days and gaps do not part one."""
-    return _find_incident_beside(state, check, "<", "desc") or _find_incident_beside(state, check, ">", "asc")
-
-
-def _find_incident_beside(state: sqlite3.Connection, check: Check, comparison: str, order: str) -> str | None:
+def _find_beside(state: sqlite3.Connection, check: Check, comparison: str, order: str) -> str | None:
+    """The incident of the nearest decided day on one side: near and untested days and gaps do not part an incident."""
     row = state.execute(
         f"""
         select incident_id from alert_checks
-        where rule = ? and direction = ? and verdict in ('breach', 'normal') and kpi_date {comparison} ?
+        where
+            fingerprint = ? and verdict in ('breach', 'normal') and not is_provisional and not is_expected_event
+            and kpi_date {comparison} ?
         order by kpi_date {order} limit 1
         """,
-        (check.rule, check.direction, check.date.isoformat()),
+        (check.fingerprint, check.date.isoformat()),
     ).fetchone()
     return str(row["incident_id"]) if row is not None and row["incident_id"] is not None else None
 
 
-def _open_incident(
-    state: sqlite3.Connection, incident_id: str, rule: Rule, check: Check, *, run_id: str, now: str
-) -> bool:
-    # An incident that was withdrawn (its only day turned out normal) and comes back keeps its id and its message.
-    cursor = state.execute(
+def _find_recent(state: sqlite3.Connection, check: Check) -> str | None:
+    row = state.execute(
         """
-        insert into alert_incidents (
-            incident_id, fingerprint, kind, rule, direction, status, severity, owner, first_seen_date,
-            last_seen_date, opened_by_run, opened_at, updated_at
-        ) values (?, ?, 'kpi', ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?)
-        on conflict (incident_id) do nothing
+        select incident_id from alert_incidents
+        where
+            fingerprint = ?
+            and julianday(?) - julianday(last_seen_date) <= ? and julianday(first_seen_date) - julianday(?) <= ?
+        order by last_seen_date desc limit 1
         """,
-        (
-            incident_id,
-            rule.fingerprint(check.direction),
-            rule.name,
-            check.direction,
-            rule.severity,
-            rule.owner,
-            check.date.isoformat(),
-            check.date.isoformat(),
-            run_id,
-            now,
-            now,
-        ),
-    )
-    return cursor.rowcount == 1
-
-
-def _refresh_incident(state: sqlite3.Connection, incident_id: str, *, now: str) -> None:
-    """Bring an incident's dates and figures in line with its days; a day at or after its end opens it again."""
-    last = state.execute(
-        """
-        select *, min(kpi_date) over () as first_date from alert_checks
-        where incident_id = ? and verdict = 'breach' order by kpi_date desc limit 1
-        """,
-        (incident_id,),
+        (check.fingerprint, check.date.isoformat(), REOPEN_DAYS, check.date.isoformat(), REOPEN_DAYS),
     ).fetchone()
-    if last is None:
+    return str(row["incident_id"]) if row is not None else None
+
+
+def refresh_incident(state: sqlite3.Connection, incident_id: str, *, now: str) -> None:
+    """Bring an incident's dates and figures in line with its days; a day at or after its end opens it again."""
+    days = state.execute(
+        "select * from alert_checks where incident_id = ? and verdict = 'breach' order by kpi_date", (incident_id,)
+    ).fetchall()
+    if not days:
         state.execute(
             """
             update alert_incidents
-            set status = 'resolved', reason = 'withdrawn: its days no longer breach', resolved_at = ?, updated_at = ?
+            set status = 'resolved', incident_days = 0, reason = 'withdrawn: its days no longer breach',
+                resolved_at = coalesce(resolved_at, ?), updated_at = ?
             where incident_id = ?
             """,
             (now, now, incident_id),
         )
         return
+    last = days[-1]
     state.execute(
-        """
+        f"""
         update alert_incidents
-        set first_seen_date = ?, last_seen_date = ?, observed = ?, expected = ?, bound = ?, volume = ?, reason = ?,
-            updated_at = ?
+        set first_seen_date = ?, last_seen_date = ?, incident_days = ?, updated_at = ?,
+            {", ".join(f"{name} = ?" for name in _FIGURES)}
         where incident_id = ?
         """,
         (
-            last["first_date"],
+            days[0]["kpi_date"],
             last["kpi_date"],
-            last["observed"],
-            last["expected"],
-            last["bound"],
-            last["volume"],
-            last["reason"],
+            len(days),
             now,
+            *(last[name] for name in _FIGURES),
             incident_id,
         ),
     )
+    if any(day["severity"] == "critical" for day in days):
+        state.execute("update alert_incidents set severity = 'critical' where incident_id = ?", (incident_id,))
     state.execute(
         """
         update alert_incidents
-        set status = 'open', resolved_date = null, resolved_at = null
+        set status = 'open', resolved_date = null, resolved_at = null, escalated_at = null, acknowledged_by = null,
+            snoozed_until = null, alerting_since = ?
         where incident_id = ? and status = 'resolved' and coalesce(resolved_date, '') <= last_seen_date
         """,
-        (incident_id,),
+        (now, incident_id),
     )
 
 
-def resolve_incidents(state: sqlite3.Connection, fingerprints: set[str], *, now: str) -> list[str]:
-    """Close the open incidents that a normal day followed (their ids are returned) or that no rule watches any more."""
-    resolved = []
-    for row in state.execute("select * from alert_incidents where kind = 'kpi' and status = 'open'").fetchall():
-        if row["fingerprint"] not in fingerprints:
-            state.execute(
-                """
-                update alert_incidents
-                set status = 'resolved', reason = 'no rule watches this any more', resolved_at = ?, updated_at = ?
-                where incident_id = ?
-                """,
-                (now, now, row["incident_id"]),
-            )
+def resolve_incidents(state: sqlite3.Connection, rule_names: Iterable[str], *, now: str) -> None:
+    """Close what is over: a normal day followed, no rule watches it any more, or its days are not tested any more.
+
+    An incident that speaks for others stays until those are over too.
+    """
+    known = set(rule_names)
+    # Folded ones first, so that the one that speaks for them can follow in the same run.
+    for row in state.execute(
+        f"""
+        select * from alert_incidents
+        where status in {LIVE} and kind not in {RUN_KINDS}
+        order by folded_into is null
+        """
+    ).fetchall():
+        waits_for = state.execute(
+            f"select 1 from alert_incidents where folded_into = ? and status in {LIVE}", (row["incident_id"],)
+        ).fetchone()
+        if waits_for is not None:
             continue
         normal = state.execute(
             """
             select min(kpi_date) as kpi_date from alert_checks
-            where rule = ? and direction = ? and verdict = 'normal' and kpi_date > ?
+            where fingerprint = ? and verdict = 'normal' and not is_provisional and kpi_date > ?
             """,
-            (row["rule"], row["direction"], row["last_seen_date"]),
-        ).fetchone()
-        if normal["kpi_date"] is not None:
-            state.execute(
-                """
-                update alert_incidents
-                set status = 'resolved', resolved_date = ?, resolved_at = ?, updated_at = ?
-                where incident_id = ?
-                """,
-                (normal["kpi_date"], now, now, row["incident_id"]),
-            )
-            resolved.append(str(row["incident_id"]))
-    return resolved
+            (row["fingerprint"], row["last_seen_date"]),
+        ).fetchone()["kpi_date"]
+        newest = state.execute("select max(kpi_date) from alert_checks where rule = ?", (row["rule"],)).fetchone()[0]
+        last_seen, last_checked = (dt.date.fromisoformat(date) for date in (row["last_seen_date"], newest))
+        if normal is not None:
+            close_incident(state, row["incident_id"], resolved_date=normal, reason=None, now=now)
+        elif row["rule"] not in known:
+            reason = "no rule watches this any more"
+            close_incident(state, row["incident_id"], resolved_date=None, reason=reason, now=now)
+        elif (last_checked - last_seen).days > STALE_DAYS:
+            reason = f"not tested again for {STALE_DAYS} days"
+            close_incident(state, row["incident_id"], resolved_date=None, reason=reason, now=now)
 
 
-def record_task_failure(
-    state: sqlite3.Connection, *, incident_id: str, fingerprint: str, task: str, run_id: str, date: dt.date, now: str
+def close_incident(
+    state: sqlite3.Connection, incident_id: str, *, resolved_date: str | None, reason: str | None, now: str
 ) -> None:
-    """Record a failed task once per fingerprint; it has no life of its own and is `reported` at once."""
+    """End an incident; `reason` replaces its reason where it did not end by a normal day."""
     state.execute(
         """
-        insert into alert_incidents (
-            incident_id, fingerprint, kind, rule, direction, status, severity, owner, first_seen_date,
-            last_seen_date, opened_by_run, opened_at, updated_at
-        ) values (?, ?, 'task_failure', ?, 'failed', 'reported', 'critical', 'data team', ?, ?, ?, ?, ?)
-        on conflict (incident_id) do nothing
+        update alert_incidents
+        set status = 'resolved', resolved_date = ?, resolved_at = ?, updated_at = ?, reason = coalesce(?, reason)
+        where incident_id = ?
         """,
-        (incident_id, fingerprint, task, date.isoformat(), date.isoformat(), run_id, now, now),
+        (resolved_date, now, now, reason, incident_id),
     )
 
 
-def queue_message(state: sqlite3.Connection, incident_id: str, kind: str, payload: dict[str, Any], *, now: str) -> None:
-    """Put a message into the outbox; a second one of the same incident and kind is dropped."""
+def set_status(
+    state: sqlite3.Connection,
+    incident_id: str,
+    status: str,
+    *,
+    now: str,
+    by: str | None = None,
+    until: str | None = None,
+) -> None:
+    """Move a live incident to open, acknowledged or snoozed."""
     state.execute(
         """
-        insert into alert_outbox (idempotency_key, incident_id, kind, status, payload, created_at)
-        values (?, ?, ?, 'pending', ?, ?)
-        on conflict (idempotency_key) do nothing
+        update alert_incidents
+        set status = ?, updated_at = ?, acknowledged_by = coalesce(?, acknowledged_by), snoozed_until = ?
+        where incident_id = ?
         """,
-        (f"{incident_id}:{kind}", incident_id, kind, json.dumps(payload, ensure_ascii=False), now),
+        (status, now, by, until, incident_id),
     )
+
+
+def add_event(state: sqlite3.Connection, incident_id: str, event: str, *, at: str, by: str, detail: str = "") -> int:
+    """Note a change of an incident's life; returns the event's id."""
+    cursor = state.execute(
+        "insert into alert_events (incident_id, event, happened_at, done_by, detail) values (?, ?, ?, ?, ?)",
+        (incident_id, event, at, by, detail),
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def mark_expected(state: sqlite3.Connection, fingerprint: str, dates: Iterable[dt.date], *, by: str, now: str) -> None:
+    """Days on which this problem is no alert and that no baseline uses."""
+    state.executemany(
+        "insert or ignore into alert_expected_days (fingerprint, kpi_date, marked_by, marked_at) values (?, ?, ?, ?)",
+        [(fingerprint, date.isoformat(), by, now) for date in dates],
+    )
+    state.execute(
+        """
+        update alert_checks set incident_id = null
+        where (fingerprint, kpi_date) in (select fingerprint, kpi_date from alert_expected_days)
+        """
+    )
+
+
+def read_expected_days(state: sqlite3.Connection) -> dict[str, set[dt.date]]:
+    """Per fingerprint, the days that someone marked as expected."""
+    days: dict[str, set[dt.date]] = {}
+    for row in state.execute("select fingerprint, kpi_date from alert_expected_days"):
+        days.setdefault(row["fingerprint"], set()).add(dt.date.fromisoformat(row["kpi_date"]))
+    return days
+
+
+def read_excluded_days(state: sqlite3.Connection) -> dict[str, set[dt.date]]:
+    """Per fingerprint, the days no baseline may use: those of an incident, near ones included, and expected ones."""
+    days = read_expected_days(state)
+    for row in state.execute("select fingerprint, kpi_date from alert_checks where incident_id is not null"):
+        days.setdefault(row["fingerprint"], set()).add(dt.date.fromisoformat(row["kpi_date"]))
+    return days
 
 
 def days_of(state: sqlite3.Connection, incident_id: str) -> list[dt.date]:
@@ -320,23 +472,54 @@ def days_of(state: sqlite3.Connection, incident_id: str) -> list[dt.date]:
     return [dt.date.fromisoformat(row["kpi_date"]) for row in rows]
 
 
+def covered_days(state: sqlite3.Connection, incident_id: str) -> list[dt.date]:
+    """The days that the breaching periods of an incident cover, oldest first: where weeks are tested, all of theirs."""
+    rows = state.execute(
+        "select kpi_date, period_days from alert_checks where incident_id = ? and verdict = 'breach'", (incident_id,)
+    )
+    return sorted(
+        {
+            dt.date.fromisoformat(row["kpi_date"]) - dt.timedelta(days=age)
+            for row in rows
+            for age in range(row["period_days"])
+        }
+    )
+
+
 def read_incident(state: sqlite3.Connection, incident_id: str) -> sqlite3.Row:
     """One incident; raises KeyError when there is none of that id."""
     row = state.execute("select * from alert_incidents where incident_id = ?", (incident_id,)).fetchone()
     if row is None:
-        raise KeyError(f"there is no incident {incident_id!r}")
+        raise KeyError(f"there is no incident {incident_id!r}; `python -m alerts list` shows them")
     assert isinstance(row, sqlite3.Row)
     return row
 
 
 def read_incidents(state: sqlite3.Connection) -> list[sqlite3.Row]:
-    """All incidents with their message's status, newest first."""
+    """All incidents, newest first."""
+    return state.execute(
+        "select * from alert_incidents order by opened_at desc, first_seen_date desc, incident_id"
+    ).fetchall()
+
+
+def read_members(state: sqlite3.Connection, incident_id: str) -> list[sqlite3.Row]:
+    """The incidents that this one speaks for, those of the whole shop first, then the strongest."""
     return state.execute(
         """
-        select incidents.*, outbox.status as message_status, outbox.last_error
-        from alert_incidents as incidents
-        left join alert_outbox as outbox
-            on outbox.incident_id = incidents.incident_id and outbox.kind in ('incident', 'task_failure')
-        order by incidents.opened_at desc, incidents.first_seen_date desc, incidents.incident_id
-        """
+        select * from alert_incidents where folded_into = ?
+        order by dimension is not null, abs(coalesce(z, 0)) desc, incident_id
+        """,
+        (incident_id,),
     ).fetchall()
+
+
+def save_facts(state: sqlite3.Connection, incident_id: str, facts: Any) -> None:
+    """Keep what the newest message about an incident shows, so that an answer can redraw it without the warehouse."""
+    text = json.dumps(asdict(facts), ensure_ascii=False)
+    state.execute("insert or replace into alert_facts (incident_id, facts) values (?, ?)", (incident_id, text))
+
+
+def read_facts(state: sqlite3.Connection, incident_id: str) -> dict[str, Any] | None:
+    """The facts last saved for an incident; None when no message was ever due."""
+    row = state.execute("select facts from alert_facts where incident_id = ?", (incident_id,)).fetchone()
+    return dict(json.loads(row["facts"])) if row is not None else None

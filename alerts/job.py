@@ -1,32 +1,36 @@
-"""Checks the published KPIs, records incidents with their messages, and delivers what is in the outbox."""
+"""Checks the published KPIs, lets incidents live, queues what is new about them, and delivers the outbox."""
 
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import logging
 import sqlite3
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import duckdb
 
-from alerts import incidents
+from alerts import incidents, outbox
+from alerts.announce import News, announce, escalate_and_wake, iso, note_event, read_member, refresh_facts
+from alerts.causes import Causes, explain
 from alerts.delivery import Delivery, deliver_outbox, message_path
-from alerts.drivers import find_drivers
-from alerts.facts import ChartPoint, IncidentFacts, ResolutionFacts, TaskFailureFacts
-from alerts.kpis import Day, check_columns, read_days
-from alerts.redaction import redact
+from alerts.evaluation import evaluate_rules, select_baseline_dates
+from alerts.facts import RUN_KINDS, ChartPoint, IncidentFacts
+from alerts.folding import Candidate, choose_leaders
+from alerts.kpis import DAILY_TABLE, check_columns
 from alerts.rules import Direction, Rule, RuleBook, load_rules
-from alerts.verdicts import check_day, select_baseline
+from alerts.runs import check_schedule, report_success
+from alerts.text import say_value
+from alerts.verdicts import Check
 from warehouse.connect import open_published
 from warehouse.settings import Settings
 from warehouse.state import open_state
 
 log = logging.getLogger(__name__)
 
-TASK_RUNBOOK = "docs/runbooks/task_failure.md"
-_ERROR_LIMIT = 1_500
+# What the chart shows before the incident.
+_CHART_DAYS = 42
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class IncidentReport:
     expected: float | None
     status: str
     is_new: bool
+    folded_into: str | None
     message_path: str
 
 
@@ -62,210 +67,371 @@ class AlertReport:
         return asdict(self)
 
 
-def check_and_send(settings: Settings, *, run_id: str) -> AlertReport:
-    """Check the complete days that are new or changed, then deliver the outbox.
+@dataclass(frozen=True)
+class Decision:
+    """What a check found: the ISO dates with a new or changed verdict, and incidents by what became of them."""
 
-    Raises `RulesError` (bad rules, with file and line), `NothingPublishedError`, and `AlertDeliveryError` when a
-    message could not be sent; the incidents are recorded then, and the message goes out with the next delivery.
+    checked: list[str] = field(default_factory=list)
+    touched: set[str] = field(default_factory=set)
+    new: set[str] = field(default_factory=set)
+    resolved: set[str] = field(default_factory=set)
+
+
+def check_and_send(
+    settings: Settings, *, run_id: str, as_of: dt.datetime | None = None, watches_schedule: bool = True
+) -> AlertReport:
+    """Check the days that are new or changed, then deliver the outbox. `as_of` is the present moment, else the clock's.
+
+    `watches_schedule`: also see that the daily run runs, which it need not ask of itself. Raises `RulesError` (bad
+    rules, with file and line), `NothingPublishedError`, and `AlertDeliveryError` when a message could not be sent; the
+    incidents are recorded then, and the message goes out with the next delivery.
     """
-    checked, touched, new, resolved = check_rules(settings, run_id=run_id)
+    decision = check_rules(settings, run_id=run_id, as_of=as_of, watches_schedule=watches_schedule)
     delivery = deliver_outbox(settings)
-    return _report(settings, run_id, delivery, checked=checked, touched=touched, new=new, resolved=resolved)
+    return make_report(settings, run_id, delivery, decision)
 
 
-def check_rules(settings: Settings, *, run_id: str) -> tuple[set[str], set[str], set[str], list[str]]:
-    """Decide and queue in one transaction; nothing is sent.
-
-    Returns the ISO dates that were checked now, and the ids of the incidents touched, opened and resolved.
-    """
+def check_rules(
+    settings: Settings, *, run_id: str, as_of: dt.datetime | None = None, watches_schedule: bool = True
+) -> Decision:
+    """Decide and queue in one transaction; nothing is sent."""
+    # What is slow, the statistics, comes before the transaction: a button's answer must not wait for it.
+    moment = (as_of or dt.datetime.now(dt.UTC)).astimezone(settings.zone)
     book = load_rules(settings.alert_rules)
     with open_published(settings) as warehouse:
         check_columns(warehouse, book.rules, settings.alert_rules)
-        days_by_rule = {rule.name: read_days(warehouse, rule) for rule in book.rules}
         with open_state(settings) as state:
             incidents.create_tables(state)
-            return _decide(state, warehouse, book, days_by_rule, run_id=run_id)
+            outbox.create_table(state)
+            excluded = incidents.read_excluded_days(state)
+        checks = evaluate_rules(warehouse, book, as_of=moment, excluded=excluded)
+        with open_state(settings) as state:
+            decision = _Check(settings, state, warehouse, book, run_id=run_id, moment=moment).decide(checks)
+            if watches_schedule and (missed := check_schedule(state, settings, moment=moment)):
+                decision.touched.add(missed)
+            return decision
 
 
-def report_task_failure(
-    settings: Settings,
-    *,
-    dag_id: str,
-    task_id: str,
-    run_id: str,
-    try_number: int,
-    error: str | BaseException | None,
-    log_url: str | None,
-) -> AlertReport:
-    """Queue a message about a failed task, once per DAG, task and run, and deliver the outbox.
-
-    The error text is redacted and cut. Raises `AlertDeliveryError` when a message could not be sent.
-    """
-    fingerprint = f"task|{dag_id}|{task_id}|{run_id}"
-    incident_id = f"task-{hashlib.sha256(fingerprint.encode()).hexdigest()[:12]}"
-    now = dt.datetime.now(dt.UTC)
-    text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else (error or "")
-    # Redact before cutting: half a token is no longer recognised as one. The end of a traceback says the most.
-    # An error about a file's name may hold lone surrogates, which neither SQLite nor Slack takes.
-    text = redact(text.encode("utf-8", "replace").decode(), settings.slack_token)
-    facts = TaskFailureFacts(
-        incident_id=incident_id,
-        dag_id=dag_id,
-        task_id=task_id,
-        run_id=run_id,
-        try_number=try_number,
-        error=text if len(text) <= _ERROR_LIMIT else f"…{text[-_ERROR_LIMIT:]}",
-        log_url=redact(log_url, settings.slack_token) if log_url else None,
-        runbook=TASK_RUNBOOK,
-    )
+def follow_up(settings: Settings, *, run_id: str, as_of: dt.datetime | None = None) -> AlertReport:
+    """What is due between two checks: end snoozes, escalate, see that the daily run runs, deliver what waits."""
+    moment = (as_of or dt.datetime.now(dt.UTC)).astimezone(settings.zone)
+    rules = {rule.name: rule for rule in load_rules(settings.alert_rules).rules}
     with open_state(settings) as state:
         incidents.create_tables(state)
-        incidents.record_task_failure(
-            state,
-            incident_id=incident_id,
-            fingerprint=fingerprint,
-            task=f"{dag_id}.{task_id}",
-            run_id=run_id,
-            date=now.astimezone(settings.zone).date(),
-            now=now.isoformat(timespec="seconds"),
-        )
-        incidents.queue_message(
-            state, incident_id, "task_failure", facts.to_dict(), now=now.isoformat(timespec="seconds")
-        )
+        outbox.create_table(state)
+        touched = set(escalate_and_wake(state, settings, rules, run_id=run_id, moment=moment))
+        if (missed := check_schedule(state, settings, moment=moment)) is not None:
+            touched.add(missed)
     delivery = deliver_outbox(settings)
-    return _report(settings, run_id, delivery, touched={incident_id}, include_open=False)
+    return make_report(settings, run_id, delivery, Decision(touched=touched))
 
 
-def _decide(
-    state: sqlite3.Connection,
-    warehouse: duckdb.DuckDBPyConnection,
-    book: RuleBook,
-    days_by_rule: dict[str, list[Day]],
-    *,
-    run_id: str,
-) -> tuple[set[str], set[str], set[str], list[str]]:
-    now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    checked: set[str] = set()
-    touched: set[str] = set()
-    new: set[str] = set()
-    for rule in book.rules:
-        days = days_by_rule[rule.name]
-        window = [day for day in days if not day.is_provisional][-book.check_last_days :]
-        # Day by day in order, so that a bad day is out of the baseline of the days after it.
-        for day in window:
-            for direction in rule.directions:
-                if incidents.is_checked(state, rule, direction, day):
-                    continue
-                baseline = select_baseline(rule, days, day.date, incidents.incident_dates(state, rule.name))
-                check = check_day(rule, direction, day, baseline)
-                incident_id, is_new = incidents.record_check(state, rule, check, day, run_id=run_id, now=now)
-                checked.add(day.date.isoformat())
-                if incident_id is not None:
-                    touched.add(incident_id)
-                if incident_id is not None and is_new:
-                    new.add(incident_id)
-    fingerprints = {rule.fingerprint(direction) for rule in book.rules for direction in rule.directions}
-    resolved = incidents.resolve_incidents(state, fingerprints, now=now)
-
-    rules = {rule.name: rule for rule in book.rules}
-    for incident_id in sorted(new):
-        row = incidents.read_incident(state, incident_id)
-        rule = rules[row["rule"]]
-        facts = _gather_facts(state, warehouse, rule, row, days_by_rule[rule.name], run_id=run_id)
-        if facts is not None:
-            incidents.queue_message(state, incident_id, "incident", facts.to_dict(), now=now)
-    for incident_id in resolved:
-        # An incident that began and ended before anyone heard of it says so in its one message.
-        if incident_id not in new:
-            row = incidents.read_incident(state, incident_id)
-            resolution = _gather_resolution(rules[row["rule"]], row, days_by_rule[row["rule"]])
-            incidents.queue_message(state, incident_id, "resolution", resolution.to_dict(), now=now)
-    return checked, touched | new | set(resolved), new, resolved
+def end_run(
+    settings: Settings, *, dag_id: str, run_id: str, is_scheduled: bool = False, as_of: dt.datetime | None = None
+) -> Delivery:
+    """Close the incidents of a DAG whose run has succeeded, and deliver the outbox."""
+    report_success(settings, dag_id=dag_id, run_id=run_id, is_scheduled=is_scheduled, as_of=as_of)
+    return deliver_outbox(settings)
 
 
-def _gather_facts(
-    state: sqlite3.Connection,
-    warehouse: duckdb.DuckDBPyConnection,
-    rule: Rule,
-    incident: sqlite3.Row,
-    days: list[Day],
-    *,
-    run_id: str,
-) -> IncidentFacts | None:
-    direction: Direction = incident["direction"]
-    incident_days = incidents.days_of(state, incident["incident_id"])
-    if not incident_days:
-        return None
-    excluded = incidents.incident_dates(state, rule.name)
-    complete = [day for day in days if not day.is_provisional]
-    chart_start = incident_days[0] - dt.timedelta(days=rule.trailing_days)
-    points = []
-    for day in complete:
-        if day.date < chart_start:
-            continue
-        check = check_day(rule, direction, day, select_baseline(rule, days, day.date, excluded))
-        points.append(
-            ChartPoint(day.date.isoformat(), day.value, check.expected, check.bound, day.date in incident_days)
+class _Check:
+    """One check inside one transaction."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        state: sqlite3.Connection,
+        warehouse: duckdb.DuckDBPyConnection,
+        book: RuleBook,
+        *,
+        run_id: str,
+        moment: dt.datetime,
+    ) -> None:
+        self.settings = settings
+        self.state = state
+        self.warehouse = warehouse
+        self.book = book
+        self.rules = {rule.name: rule for rule in book.rules}
+        self.run_id = run_id
+        self.moment = moment
+        self.now = iso(moment.astimezone(dt.UTC))
+        self.causes: dict[str, Causes] = {}
+
+    def decide(self, checks: list[Check]) -> Decision:
+        """Let incidents live, fold, queue."""
+        before = {row["incident_id"]: row for row in incidents.read_incidents(self.state)}
+        dates = incidents.record_checks(self.state, checks, self.rules, run_id=self.run_id, now=self.now)
+        incidents.resolve_incidents(self.state, self.rules, now=self.now)
+        self._keep_leaders_open()
+        news = self._note_changes(before)
+        self._fold(news)
+        self._queue(news)
+        escalate_and_wake(self.state, self.settings, self.rules, run_id=self.run_id, moment=self.moment)
+        events = {piece.event for pieces in news.values() for piece in pieces}
+        log.debug("%d checks, %d incidents with news (%s)", len(checks), len(news), ", ".join(sorted(events)))
+
+        def ids_of(*names: str) -> set[str]:
+            return {incident for incident, pieces in news.items() if any(piece.event in names for piece in pieces)}
+
+        return Decision(
+            checked=[date.isoformat() for date in dates],
+            touched=set(news),
+            new=ids_of("opened"),
+            resolved=ids_of("resolved"),
         )
-    baseline = select_baseline(rule, days, incident_days[-1], excluded)
-    last_date = max(day.date for day in days)
-    return IncidentFacts(
-        incident_id=incident["incident_id"],
-        title=rule.title,
-        description=rule.description,
-        kpi=rule.kpi,
-        denominator=rule.denominator,
-        unit=rule.unit,
-        numerator_label=rule.numerator_label,
-        direction=direction,
-        severity=rule.severity,
-        owner=rule.owner,
-        runbook=rule.runbook,
-        first_seen_date=incident["first_seen_date"],
-        last_seen_date=incident["last_seen_date"],
-        resolved_date=incident["resolved_date"],
-        incident_days=len(incident_days),
-        observed=incident["observed"],
-        expected=incident["expected"],
-        bound=incident["bound"],
-        reason=incident["reason"],
-        volume=incident["volume"],
-        baseline_days=len(baseline),
-        trailing_days=rule.trailing_days,
-        run_id=run_id,
-        complete_to=complete[-1].date.isoformat(),
-        provisional_to=last_date.isoformat() if last_date > complete[-1].date else None,
-        drivers=find_drivers(warehouse, rule, direction, incident_days, [day.date for day in baseline]),
-        points=points,
+
+    def _keep_leaders_open(self) -> None:
+        """An incident that speaks for others is not over before they are; one of them may also have come back."""
+        self.state.execute(
+            f"""
+            update alert_incidents
+            set status = 'open', resolved_date = null, resolved_at = null, alerting_since = ?
+            where
+                status = 'resolved'
+                and incident_id in (
+                    select folded_into from alert_incidents where status in {incidents.LIVE}
+                )
+            """,
+            (self.now,),
+        )
+
+    def _note_changes(self, before: dict[str, sqlite3.Row]) -> dict[str, list[News]]:
+        """Compare with the incidents before the check; each difference becomes an event."""
+        news: dict[str, list[News]] = {}
+        for row in incidents.read_incidents(self.state):
+            incident_id = row["incident_id"]
+            names = _name_changes(before.get(incident_id), row)
+            pieces = [note_event(self.state, incident_id, name, by=self.run_id, at=self.now) for name in names]
+            if pieces:
+                news[incident_id] = [replace(piece, observed=self._end_value(row, piece.event)) for piece in pieces]
+        return news
+
+    def _end_value(self, row: sqlite3.Row, event: str) -> float | None:
+        if event != "resolved" or row["resolved_date"] is None:
+            return None
+        check = self.state.execute(
+            "select observed from alert_checks where fingerprint = ? and kpi_date = ?",
+            (row["fingerprint"], row["resolved_date"]),
+        ).fetchone()
+        return None if check is None else check["observed"]
+
+    def _fold(self, news: dict[str, list[News]]) -> None:
+        """Let one incident speak for those of its cause; what was told already goes on in the other one's thread."""
+        rows = [
+            row
+            for row in incidents.read_incidents(self.state)
+            if row["kind"] == "kpi"
+            and row["incident_days"]
+            and (row["status"] in incidents.LIVE or row["incident_id"] in news)
+        ]
+        for row in rows:
+            if row["incident_id"] in news:
+                self._explain(row)
+        candidates = [self._as_candidate(incidents.read_incident(self.state, row["incident_id"])) for row in rows]
+        for member_id, leader_id in choose_leaders(candidates).items():
+            member = incidents.read_incident(self.state, member_id)
+            if member["folded_into"] == leader_id:
+                continue
+            self.state.execute(
+                "update alert_incidents set folded_into = ?, updated_at = ? where incident_id = ?",
+                (leader_id, self.now, member_id),
+            )
+            leader = incidents.read_incident(self.state, leader_id)
+            if member["severity"] == "critical":
+                # Who speaks for a critical one is as loud as it.
+                self.state.execute(
+                    "update alert_incidents set severity = 'critical' where incident_id = ?", (leader_id,)
+                )
+            note_event(self.state, member_id, "folded", by=self.run_id, at=self.now, detail=leader_id)
+            if outbox.is_announced(self.state, member_id) and not outbox.drop_unsent(self.state, member_id):
+                detail = f"One cause with {leader['title']}: this goes on in its thread."
+                piece = note_event(self.state, member_id, "folded_away", by=self.run_id, at=self.now, detail=detail)
+                news.setdefault(member_id, []).append(piece)
+            if outbox.is_announced(self.state, leader_id) and leader_id not in news:
+                shown = read_member(member)
+                detail = f"Same cause: {shown.title}{f', {shown.subject}' if shown.subject else ''}"
+                detail += f" {say_value(shown.observed, shown.unit)}, expected {say_value(shown.expected, shown.unit)}"
+                piece = note_event(self.state, leader_id, "joined", by=self.run_id, at=self.now, detail=detail)
+                news.setdefault(leader_id, []).append(piece)
+
+    def _as_candidate(self, row: sqlite3.Row) -> Candidate:
+        return Candidate(
+            incident_id=row["incident_id"],
+            rule=row["rule"],
+            dimension=row["dimension"],
+            direction=row["direction"],
+            first=dt.date.fromisoformat(row["first_seen_date"]),
+            last=dt.date.fromisoformat(row["last_seen_date"]),
+            severity=row["severity"],
+            strength=abs(row["z"] or 0.0),
+            cause=row["cause"],
+            is_announced=outbox.is_announced(self.state, row["incident_id"]),
+            folded_into=row["folded_into"],
+        )
+
+    def _explain(self, row: sqlite3.Row) -> None:
+        rule = self.rules.get(row["rule"])
+        dates = incidents.covered_days(self.state, row["incident_id"])
+        if rule is None or rule.kind != "kpi" or not dates:
+            return
+        excluded = incidents.read_excluded_days(self.state).get(row["fingerprint"], set())
+        baseline = select_baseline_dates(self.warehouse, rule, dates, excluded, book=self.book)
+        value = (row["dimension"], row["dimension_value"]) if row["dimension"] is not None else None
+        direction: Direction = row["direction"]
+        causes = explain(self.warehouse, rule, direction, dates, baseline, dimension_value=value)
+        self.causes[row["incident_id"]] = causes
+        cause = f"{value[0]}={value[1]}" if value is not None else None
+        if cause is None and causes.drivers and causes.drivers[0].is_significant:
+            cause = f"{causes.drivers[0].dimension}={causes.drivers[0].value}"
+        self.state.execute("update alert_incidents set cause = ? where incident_id = ?", (cause, row["incident_id"]))
+
+    def _queue(self, news: dict[str, list[News]]) -> None:
+        """Queue the messages of the incidents with news, and of those that speak for such."""
+        speakers: dict[str, list[News]] = {}
+        for incident_id, pieces in news.items():
+            row = incidents.read_incident(self.state, incident_id)
+            if row["folded_into"] is None:
+                speakers.setdefault(incident_id, []).extend(pieces)
+                continue
+            speakers.setdefault(row["folded_into"], [])
+            if outbox.is_announced(self.state, incident_id):
+                own = [piece for piece in pieces if piece.event == "folded_away"]
+                if own:
+                    speakers.setdefault(incident_id, []).extend(own)
+        for incident_id, pieces in sorted(speakers.items()):
+            row = incidents.read_incident(self.state, incident_id)
+            rule = self.rules.get(row["rule"])
+            if not row["incident_days"]:
+                self._withdraw(row, pieces, rule)
+                continue
+            facts = self._gather_facts(row, rule)
+            if facts is not None:
+                announce(self.state, self.settings, facts, pieces, rule=rule, moment=self.moment)
+
+    def _withdraw(self, row: sqlite3.Row, pieces: list[News], rule: Rule | None) -> None:
+        """An incident without a day left: what was not said yet is not said, what was said is taken back."""
+        saved = incidents.read_facts(self.state, row["incident_id"])
+        if saved is None or outbox.drop_unsent(self.state, row["incident_id"]):
+            return
+        facts = refresh_facts(self.state, IncidentFacts.from_dict(saved))
+        announce(self.state, self.settings, facts, pieces, rule=rule, moment=self.moment)
+
+    def _gather_facts(self, row: sqlite3.Row, rule: Rule | None) -> IncidentFacts | None:
+        """All that the incident's message shows; without its rule, what was known before."""
+        if rule is None:
+            saved = incidents.read_facts(self.state, row["incident_id"])
+            return None if saved is None else refresh_facts(self.state, IncidentFacts.from_dict(saved))
+        check = self.state.execute(
+            "select * from alert_checks where fingerprint = ? and kpi_date = ?",
+            (row["fingerprint"], row["last_seen_date"]),
+        ).fetchone()
+        complete_to, provisional_to = self._freshness()
+        causes = self.causes.get(row["incident_id"])
+        if causes is None and row["kind"] == "kpi":
+            self._explain(row)
+            causes = self.causes.get(row["incident_id"])
+        facts = IncidentFacts(
+            incident_id=row["incident_id"],
+            kind=row["kind"],
+            rule=rule.name,
+            title=rule.title,
+            description=rule.description,
+            kpi=rule.kpi,
+            dimension=row["dimension"],
+            dimension_value=row["dimension_value"],
+            denominator=rule.denominator,
+            unit=rule.unit,
+            numerator_label=rule.numerator_label,
+            direction=row["direction"],
+            severity=row["severity"],
+            owner=rule.owner,
+            runbook=rule.runbook,
+            links=dict(rule.links),
+            status=row["status"],
+            first_seen_date=row["first_seen_date"],
+            last_seen_date=row["last_seen_date"],
+            resolved_date=row["resolved_date"],
+            incident_days=row["incident_days"],
+            period_days=check["period_days"],
+            observed=row["observed"],
+            expected=row["expected"],
+            band_low=row["band_low"],
+            band_high=row["band_high"],
+            z=row["z"],
+            reason=row["reason"],
+            volume=row["volume"],
+            baseline_days=check["baseline_days"],
+            run_id=self.run_id,
+            complete_to=complete_to,
+            provisional_to=provisional_to,
+            cause=incidents.read_incident(self.state, row["incident_id"])["cause"],
+            causes=causes,
+            points=self._chart_points(row, rule),
+        )
+        return refresh_facts(self.state, facts)
+
+    def _freshness(self) -> tuple[str | None, str | None]:
+        """The last complete day, and the last provisional one if it is later."""
+        ((complete, last),) = self.warehouse.execute(
+            f"select max(kpi_date) filter (where not is_provisional), max(kpi_date) from {DAILY_TABLE}"
+        ).fetchall()
+        is_ahead = last is not None and (complete is None or last > complete)
+        return complete.isoformat() if complete else None, last.isoformat() if is_ahead else None
+
+    def _chart_points(self, row: sqlite3.Row, rule: Rule) -> list[ChartPoint]:
+        """What was observed and expected from some weeks before the incident on."""
+        incident_days = set(incidents.days_of(self.state, row["incident_id"]))
+        since = min(incident_days) - dt.timedelta(days=_CHART_DAYS)
+        if rule.kind != "kpi":
+            checks: Iterable[Any] = self.state.execute(
+                "select * from alert_checks where fingerprint = ? and kpi_date >= ? order by kpi_date",
+                (row["fingerprint"], since.isoformat()),
+            ).fetchall()
+            points = [_to_point(check["kpi_date"], dict(check), incident_days) for check in checks]
+            return points if len(points) > 2 else []
+        book = self.book.model_copy(update={"rules": [rule]})
+        excluded = incidents.read_excluded_days(self.state)
+        found = evaluate_rules(self.warehouse, book, as_of=self.moment, excluded=excluded, since=since)
+        return [
+            _to_point(check.date.isoformat(), asdict(check), incident_days)
+            for check in found
+            if check.fingerprint == row["fingerprint"] and not check.is_provisional and check.date >= since
+        ]
+
+
+def _to_point(date: str, check: dict[str, Any], incident_days: set[dt.date]) -> ChartPoint:
+    return ChartPoint(
+        date=date,
+        observed=check["observed"],
+        expected=check["expected"],
+        band_low=check["band_low"],
+        band_high=check["band_high"],
+        is_incident=dt.date.fromisoformat(date) in incident_days,
     )
 
 
-def _gather_resolution(rule: Rule, incident: sqlite3.Row, days: list[Day]) -> ResolutionFacts:
-    resolved_date = incident["resolved_date"]
-    observed = next((day.value for day in days if day.date.isoformat() == resolved_date), None)
-    return ResolutionFacts(
-        incident_id=incident["incident_id"],
-        title=rule.title,
-        unit=rule.unit,
-        first_seen_date=incident["first_seen_date"],
-        last_seen_date=incident["last_seen_date"],
-        resolved_date=resolved_date,
-        observed=observed,
-        expected=incident["expected"],
-    )
+def _name_changes(before: sqlite3.Row | None, after: sqlite3.Row) -> list[str]:
+    """What became of an incident between two states; runs tell their own news."""
+    if after["kind"] in RUN_KINDS:
+        return []
+    is_live = after["status"] in incidents.LIVE
+    names = []
+    if before is None:
+        names.append("opened")
+    elif before["status"] == "resolved":
+        if is_live or after["last_seen_date"] > before["last_seen_date"]:
+            names.append("reopened")
+    elif (before["last_seen_date"], before["incident_days"]) != (after["last_seen_date"], after["incident_days"]):
+        names.append("updated")
+    was_live = before is None or before["status"] in incidents.LIVE or names == ["reopened"]
+    if was_live and not is_live:
+        names = [name for name in names if name != "updated"]
+        names.append("resolved" if after["incident_days"] else "withdrawn")
+    return names
 
 
-def _report(
-    settings: Settings,
-    run_id: str,
-    delivery: Delivery,
-    *,
-    touched: set[str],
-    checked: set[str] | None = None,
-    new: set[str] | None = None,
-    resolved: list[str] | None = None,
-    include_open: bool = True,
-) -> AlertReport:
+def make_report(settings: Settings, run_id: str, delivery: Delivery, decision: Decision) -> AlertReport:
+    """The incidents a run touched and those that are live, with what was delivered."""
     with open_state(settings) as state:
         rows = incidents.read_incidents(state)
     reports = [
@@ -278,18 +444,19 @@ def _report(
             observed=row["observed"],
             expected=row["expected"],
             status=row["status"],
-            is_new=row["incident_id"] in (new or set()),
-            message_path=str(message_path(settings, row["incident_id"], row["kind"])),
+            is_new=row["incident_id"] in decision.new,
+            folded_into=row["folded_into"],
+            message_path=str(message_path(settings, row["folded_into"] or row["incident_id"])),
         )
         for row in rows
-        if row["incident_id"] in touched or (include_open and row["status"] == "open")
+        if (row["incident_id"] in decision.touched or row["status"] in incidents.LIVE) and row["incident_days"]
     ]
     return AlertReport(
         run_id=run_id,
-        checked_days=sorted(checked or ()),
+        checked_days=decision.checked,
         incidents=reports,
         sent=delivery.sent,
         rendered=delivery.rendered,
         pending=delivery.pending,
-        resolved=len(resolved or ()),
+        resolved=len(decision.resolved),
     )

@@ -6,6 +6,8 @@ import re
 
 from pydantic import SecretStr
 
+from warehouse.settings import Settings
+
 _PATTERNS = (
     (re.compile(r"\bxox[a-z](?:\.xox[a-z])?-[A-Za-z0-9-]{4,}"), "[redacted]"),
     (re.compile(r"\bxapp-[A-Za-z0-9-]{4,}"), "[redacted]"),
@@ -18,10 +20,17 @@ _PATTERNS = (
 )
 
 
-def redact(text: str, secret: SecretStr | None = None) -> str:
-    """Replace the given secret and whatever looks like a token, a password in a URL or `password=…`."""
-    if secret is not None and secret.get_secret_value():
-        text = text.replace(secret.get_secret_value(), "[redacted]")
+def redact(text: str, *secrets: SecretStr | None) -> str:
+    """Replace the given secrets and whatever looks like a token, a password in a URL or `password=…`."""
+    for secret in secrets:
+        if secret is not None and secret.get_secret_value():
+            text = text.replace(secret.get_secret_value(), "[redacted]")
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
+
+
+def secrets_of(settings: Settings) -> list[SecretStr]:
+    """Every secret of the settings that is set."""
+    values = (getattr(settings, name) for name in type(settings).model_fields)
+    return [value for value in values if isinstance(value, SecretStr)]

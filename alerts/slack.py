@@ -1,4 +1,4 @@
-"""Slack's Web API: posts a message once, with bounded retries, and says what to do when Slack refuses."""
+"""Slack's Web API: posts a message once, changes it, retries within bounds, and says what to do when refused."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import random
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -22,12 +23,20 @@ from slack_sdk.http_retry.request import HttpRequest
 from slack_sdk.http_retry.response import HttpResponse
 from slack_sdk.http_retry.state import RetryState
 
+from alerts.errors import (
+    AlertDeliveryError,
+    ChannelRejectedError,
+    ChannelUnavailableError,
+    MessageGoneError,
+    MessageRefusedError,
+)
 from alerts.redaction import redact
 
 log = logging.getLogger(__name__)
 
 METADATA_EVENT = "funnelhouse_alert"
-_POST = "chat.postMessage"
+# `SlackSender` repeats these itself: it looks for what a lost answer has left behind, and counts the attempts.
+_REPEATED_BY_SENDER = ("chat.postMessage", "chat.update")
 _CONNECTION_ERRORS = (URLError, ConnectionError, TimeoutError, HTTPException)
 _TRANSIENT = {"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"}
 _REFUSED_CONTENT = {
@@ -42,6 +51,7 @@ _REFUSED_CONTENT = {
     "invalid_metadata_schema",
     "metadata_too_large",
 }
+_GONE = {"message_not_found", "thread_not_found", "cant_update_message", "edit_window_closed"}
 _ADVICE = {
     "invalid_auth": "the token is wrong; set FUNNELHOUSE_SLACK_TOKEN to the app's bot token (xoxb-…)",
     "not_authed": "no token arrived; set FUNNELHOUSE_SLACK_TOKEN to the app's bot token (xoxb-…)",
@@ -53,22 +63,6 @@ _ADVICE = {
     "not_in_channel": "the app is not in the channel; /invite it there",
     "is_archived": "the channel is archived; set FUNNELHOUSE_SLACK_CHANNEL to a living one",
 }
-
-
-class AlertDeliveryError(RuntimeError):
-    """A message could not be delivered; it stays in the outbox and goes out with the next delivery."""
-
-
-class SlackUnavailableError(AlertDeliveryError):
-    """Slack did not answer, answered with errors, or limited the rate for too long; trying later may help."""
-
-
-class SlackRejectedError(AlertDeliveryError):
-    """Slack refused for a reason that stays until someone changes the configuration."""
-
-
-class MessageRefusedError(AlertDeliveryError):
-    """Slack refused the content of this one message."""
 
 
 class BoundedRateLimitHandler(RateLimitErrorRetryHandler):
@@ -93,7 +87,7 @@ class BoundedRateLimitHandler(RateLimitErrorRetryHandler):
 
 
 class RepeatableServerErrorHandler(RetryHandler):
-    """Retries 5xx, but never a post: it may have been accepted, so `SlackSender.post` looks before it repeats."""
+    """Retries 5xx, but never a post: it may have been accepted, so `SlackSender` looks before it repeats."""
 
     def _can_retry(
         self,
@@ -103,7 +97,7 @@ class RepeatableServerErrorHandler(RetryHandler):
         response: HttpResponse | None = None,
         error: Exception | None = None,
     ) -> bool:
-        return response is not None and response.status_code >= 500 and not request.url.endswith(_POST)
+        return response is not None and response.status_code >= 500 and not request.url.endswith(_REPEATED_BY_SENDER)
 
 
 class RepeatableConnectionErrorHandler(ConnectionErrorRetryHandler):
@@ -117,7 +111,9 @@ class RepeatableConnectionErrorHandler(ConnectionErrorRetryHandler):
         response: HttpResponse | None = None,
         error: Exception | None = None,
     ) -> bool:
-        return response is None and isinstance(error, _CONNECTION_ERRORS) and not request.url.endswith(_POST)
+        return (
+            response is None and isinstance(error, _CONNECTION_ERRORS) and not request.url.endswith(_REPEATED_BY_SENDER)
+        )
 
 
 @dataclass(frozen=True)
@@ -174,43 +170,66 @@ class SlackSender:
         """Post once. `key` travels in the message's metadata, `since` (epoch seconds) is when it was queued.
 
         After an attempt whose outcome is unknown (a lost connection, a 5xx) the channel is searched for the key
-        before the message is posted again. Raises `MessageRefusedError`, `SlackRejectedError` or
-        `SlackUnavailableError`.
+        before the message is posted again. Raises `MessageRefusedError`, `ChannelRejectedError` or
+        `ChannelUnavailableError`.
         """
+
+        def post() -> Posted:
+            response = self._client.chat_postMessage(
+                channel=thread.channel_id if thread else self._channel,
+                thread_ts=thread.message_ts if thread else None,
+                text=text,
+                blocks=blocks,
+                metadata={"event_type": METADATA_EVENT, "event_payload": {"key": key}},
+                unfurl_links=False,
+            )
+            return Posted(str(response["channel"]), str(response["ts"]), was_there=False)
+
+        return self._try(post, lambda: self.find(key, since=since, thread=thread))
+
+    def update(self, posted: Posted, *, text: str, blocks: list[dict[str, Any]] | None) -> Posted:
+        """Make a message say something else. The same update twice changes nothing, so it may be repeated at will.
+
+        Raises `MessageGoneError` when somebody deleted the message, else as `post`.
+        """
+
+        def update() -> Posted:
+            self._client.chat_update(channel=posted.channel_id, ts=posted.message_ts, text=text, blocks=blocks or [])
+            return posted
+
+        return self._try(update, lambda: None)
+
+    def _try(self, call: Callable[[], Posted], find: Callable[[], Posted | None]) -> Posted:
+        """Call until it succeeds, at most `max_attempts` times; after a lost answer `find` looks whether it did."""
         problem = ""
         for attempt in range(self._max_attempts):
             if attempt:
                 self.wait(attempt - 1)
-            if attempt and (found := self.find(key, since=since, thread=thread)):
+            if attempt and (found := find()):
                 return found
             try:
-                response = self._client.chat_postMessage(
-                    channel=thread.channel_id if thread else self._channel,
-                    thread_ts=thread.message_ts if thread else None,
-                    text=text,
-                    blocks=blocks,
-                    metadata={"event_type": METADATA_EVENT, "event_payload": {"key": key}},
-                    unfurl_links=False,
-                )
-                return Posted(str(response["channel"]), str(response["ts"]), was_there=False)
+                return call()
             except SlackApiError as error:
                 status, code = _read_error(error)
                 if status == 429:
-                    raise SlackUnavailableError("Slack limits the rate (429) for longer than we wait") from None
+                    raise ChannelUnavailableError("Slack limits the rate (429) for longer than we wait") from None
                 if status < 500 and code not in _TRANSIENT:
                     raise self._to_error(error) from None
                 problem = f"HTTP {status}" if status >= 500 else code
             except _CONNECTION_ERRORS as error:
                 problem = self._redact(f"{type(error).__name__}: {error}")
-            log.warning("posting to Slack, attempt %d of %d: %s", attempt + 1, self._max_attempts, problem)
+            log.warning("a call to Slack, attempt %d of %d: %s", attempt + 1, self._max_attempts, problem)
         # The last attempt may have gone through although its answer was lost.
         self.wait(1)
-        if found := self.find(key, since=since, thread=thread):
+        if found := find():
             return found
-        raise SlackUnavailableError(f"Slack could not be reached in {self._max_attempts} attempts; last: {problem}")
+        raise ChannelUnavailableError(f"Slack could not be reached in {self._max_attempts} attempts; last: {problem}")
 
     def find(self, key: str, *, since: float, thread: Posted | None = None) -> Posted | None:
-        """Look for an earlier message with this key; None also when the token may not read the channel."""
+        """Look for an earlier message with this key; None also when the token may not read the channel.
+
+        Raises `ChannelUnavailableError` when the look itself got no answer: posting again could double the message.
+        """
         channel_id = thread.channel_id if thread else self._find_channel_id()
         if channel_id is None:
             return None
@@ -233,9 +252,17 @@ class SlackSender:
                 if not cursor:
                     return None
         except (SlackApiError, *_CONNECTION_ERRORS) as error:
+            self._raise_if_transient(error)
             # At least once is the promise: when we may not look (no channels:history scope), we send again.
             log.warning("cannot look for an earlier copy of message %s: %s", key, self._describe(error))
             return None
+
+    def _raise_if_transient(self, error: Exception) -> None:
+        if isinstance(error, SlackApiError):
+            status, code = _read_error(error)
+            if status < 500 and status != 429 and code not in _TRANSIENT:
+                return
+        raise ChannelUnavailableError(f"Slack gave no answer about the channel: {self._describe(error)}") from None
 
     def upload_chart(self, path: Path, *, title: str, thread: Posted | None = None) -> str | None:
         """Upload a PNG, privately or into a thread; returns its file id, None when it failed (the reason is logged)."""
@@ -282,6 +309,7 @@ class SlackSender:
                 if not cursor:
                     return None
         except (SlackApiError, *_CONNECTION_ERRORS) as error:
+            self._raise_if_transient(error)
             log.warning(
                 "cannot look up the id of channel %s (%s); set FUNNELHOUSE_SLACK_CHANNEL to the id (C…)",
                 self._channel,
@@ -295,10 +323,12 @@ class SlackSender:
 
     def _to_error(self, error: SlackApiError) -> AlertDeliveryError:
         _, code = _read_error(error)
+        if code in _GONE:
+            return MessageGoneError(self._describe(error))
         if code in _REFUSED_CONTENT:
             return MessageRefusedError(self._describe(error))
         advice = _ADVICE.get(code, "see https://docs.slack.dev/reference/methods/chat.postMessage#errors")
-        return SlackRejectedError(f"Slack refuses to post to {self._channel} ({code}): {advice}")
+        return ChannelRejectedError(f"Slack refuses to post to {self._channel} ({code}): {advice}")
 
     def _describe(self, error: Exception) -> str:
         if isinstance(error, SlackApiError):

@@ -1,4 +1,4 @@
-"""What the DAGs share: names, defaults, connections, and the report of failed tasks."""
+"""What the DAGs share: names, defaults, connections, and the reports of how tasks and runs ended."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ WAREHOUSE_POOL = "warehouse_build"
 SLACK_CONNECTION = "funnelhouse_slack"
 
 
+SMTP_CONNECTION = "funnelhouse_smtp"
+
+
 def report_failure(context: Any) -> None:
-    """Send a task's final failure (retries used up) the way alerts go."""
-    from alerts.job import report_task_failure
+    """Send a task's final failure (retries used up) the way alerts go. A failure that a retry repairs is not told."""
+    from alerts.runs import report_task_failure
 
     task_instance = context["task_instance"]
     report_task_failure(
@@ -31,30 +34,82 @@ def report_failure(context: Any) -> None:
     )
 
 
-def load_settings_with_connections() -> Settings:
-    """The settings; a Slack token missing there comes from the Airflow connection `funnelhouse_slack`.
+def report_run_failure(context: Any) -> None:
+    """Send the failure of a run that none of its tasks has reported: it ran out of time, or could not go on."""
+    from alerts.runs import report_run_timeout
 
-    The connection's password is the token, its extra field `channel` the channel.
+    reason = str(context.get("reason") or "")
+    if reason == "task_failure":
+        return
+    said = {
+        "timed_out": "The run took longer than its dagrun_timeout; Airflow stopped it.",
+        "all_tasks_deadlocked": "No task of the run can start any more.",
+    }.get(reason, f"Airflow failed the run: {reason or 'no reason given'}")
+    report_run_timeout(
+        load_settings_with_connections(), dag_id=context["dag"].dag_id, run_id=str(context["run_id"]), reason=said
+    )
+
+
+def report_run_success(context: Any) -> None:
+    """Close what is open about a DAG whose run has succeeded."""
+    from alerts.job import end_run
+
+    end_run(load_settings_with_connections(), dag_id=context["dag"].dag_id, run_id=str(context["run_id"]))
+
+
+def load_settings_with_connections() -> Settings:
+    """The settings; what they lack to reach Slack and the mail server comes from Airflow's connections.
+
+    `funnelhouse_slack`: the password is the token, the extra fields `channel` and `signing_secret` the others.
+    `funnelhouse_smtp`: host, port, login and password of the mail server, the extra fields `to` and `from`.
     """
-    from airflow.exceptions import AirflowNotFoundException
-    from airflow.sdk import Connection
+    return _add_smtp(_add_slack(load_settings()))
+
+
+def _add_slack(settings: Settings) -> Settings:
     from pydantic import SecretStr
 
-    settings = load_settings()
-    if settings.slack_token is not None:
+    connection = _find_connection(SLACK_CONNECTION) if settings.slack_token is None else None
+    if connection is None or not connection.password:
         return settings
-    try:
-        connection = Connection.get(SLACK_CONNECTION)
-    except AirflowNotFoundException:
-        return settings
-    if not connection.password:
-        return settings
+    extra = connection.extra_dejson
+    secret = extra.get("signing_secret")
     return settings.model_copy(
         update={
             "slack_token": SecretStr(connection.password),
-            "slack_channel": settings.slack_channel or connection.extra_dejson.get("channel"),
+            "slack_channel": settings.slack_channel or extra.get("channel"),
+            "slack_signing_secret": settings.slack_signing_secret or (SecretStr(secret) if secret else None),
         }
     )
+
+
+def _add_smtp(settings: Settings) -> Settings:
+    from pydantic import SecretStr
+
+    connection = _find_connection(SMTP_CONNECTION) if settings.smtp_host is None else None
+    if connection is None:
+        return settings
+    extra = connection.extra_dejson
+    return settings.model_copy(
+        update={
+            "smtp_host": connection.host,
+            "smtp_port": connection.port or settings.smtp_port,
+            "smtp_user": connection.login,
+            "smtp_password": SecretStr(connection.password) if connection.password else None,
+            "alert_email_to": settings.alert_email_to or extra.get("to"),
+            "alert_email_from": settings.alert_email_from or extra.get("from"),
+        }
+    )
+
+
+def _find_connection(name: str) -> Any:
+    from airflow.exceptions import AirflowNotFoundException
+    from airflow.sdk import Connection
+
+    try:
+        return Connection.get(name)
+    except AirflowNotFoundException:
+        return None
 
 
 DEFAULT_ARGS: dict[str, Any] = {

@@ -8,7 +8,7 @@ from typing import Any
 from airflow.exceptions import AirflowFailException
 from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, dag, get_current_context, task
 
-from dags.common import DEFAULT_ARGS, MODELS, START_DATE, WAREHOUSE, WAREHOUSE_POOL
+from dags.common import DEFAULT_ARGS, MODELS, START_DATE, WAREHOUSE, WAREHOUSE_POOL, report_run_failure
 from warehouse.settings import load_settings
 
 _settings = load_settings()
@@ -30,6 +30,7 @@ _schedule: Any = (
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
     dagrun_timeout=dt.timedelta(hours=12),
+    on_failure_callback=report_run_failure,
     tags=["ga4"],
     doc_md="""
 ### From new GA4 days to a published warehouse and alerts
@@ -41,7 +42,7 @@ _schedule: Any = (
    work on a private copy. A failure anywhere leaves the published warehouse as it was.
 4. **publish** puts the copy in the published one's place with one rename.
 5. **check_alerts** checks the KPIs of complete days and sends what is new (also when there was nothing to build:
-   messages that could not be delivered before are still due).
+   messages that could not be delivered before are still due), and closes what failed runs before left open.
 
 Safe to clear and to run again at any point. Runs on its schedule and whenever `model_retraining` has promoted a model.
 """,
@@ -122,11 +123,15 @@ def ga4_daily() -> None:
 
     @task(trigger_rule="none_failed")
     def check_alerts() -> dict[str, Any]:
-        """Check the published KPIs and send what is new."""
-        from alerts.job import check_and_send
+        """Check the published KPIs, send what is new, and close what earlier runs left open."""
+        from alerts.job import check_and_send, end_run
         from dags.common import load_settings_with_connections
 
-        return check_and_send(load_settings_with_connections(), run_id=_run_id()).to_dict()
+        settings = load_settings_with_connections()
+        is_scheduled = get_current_context()["dag_run"].run_type == "scheduled"
+        report = check_and_send(settings, run_id=_run_id(), watches_schedule=False)
+        end_run(settings, dag_id="ga4_daily", run_id=_run_id(), is_scheduled=is_scheduled)
+        return report.to_dict()
 
     (
         load_changed_days()

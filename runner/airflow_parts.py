@@ -88,7 +88,8 @@ def prepare(settings: Settings, *, port: int | None = None, schedules: bool = Fa
     chosen_port = port or _free_port()
     environment = airflow_environment(settings, chosen_port)
     if not schedules:
-        environment |= {"FUNNELHOUSE_DAILY_SCHEDULE": "none", "FUNNELHOUSE_RETRAINING_SCHEDULE": "none"}
+        names = ("DAILY_SCHEDULE", "RETRAINING_SCHEDULE", "ALERT_FOLLOWUP_SCHEDULE")
+        environment |= {f"FUNNELHOUSE_{name}": "none" for name in names}
     _migrate_database(settings, environment)
     return AirflowParts(settings, chosen_port, environment)
 

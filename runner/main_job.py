@@ -23,6 +23,7 @@ from warehouse.settings import Settings
 
 DAILY = "ga4_daily"
 RETRAINING = "model_retraining"
+FOLLOWUP = "alert_followup"
 POOL = "warehouse_build"
 LAST_LINES = 25
 KEPT_RUNNING = "kept_running.json"
@@ -72,7 +73,7 @@ def start_and_keep(settings: Settings, *, port: int) -> str:
     try:
         parts.start()
         api = wait_until_ready(parts)
-        for dag_id in (DAILY, RETRAINING):
+        for dag_id in (DAILY, RETRAINING, FOLLOWUP):
             api.unpause(dag_id)
         marker.write_text(json.dumps({"url": parts.url}), encoding="utf-8")
     except BaseException:
@@ -121,7 +122,8 @@ def wait_until_ready(parts: AirflowParts, *, timeout_seconds: float = 240) -> Ai
         if errors:
             raise AirflowStartError("a DAG file cannot be imported:\n" + "\n".join(errors))
         dags = api.list_dags()
-        return all((dags.get(dag_id, {}).get("last_parsed_time") or "") >= started_at for dag_id in (DAILY, RETRAINING))
+        wanted = (DAILY, RETRAINING, FOLLOWUP)
+        return all((dags.get(dag_id, {}).get("last_parsed_time") or "") >= started_at for dag_id in wanted)
 
     _wait(parts, deadline, "parsing the DAGs", dags_are_parsed)
     for dag_id in (DAILY, RETRAINING):

@@ -243,18 +243,19 @@ def _alerts(settings: Settings) -> str:
         settings,
         "alert_outbox",
         """
-        select i.incident_id, i.rule, i.status, i.first_seen_date, i.last_seen_date, i.observed, i.expected,
-            o.status as delivery
+        select i.incident_id, i.title, i.status, i.first_seen_date, i.last_seen_date, o.status as delivery,
+            (select count(*) from alert_incidents as folded where folded.folded_into = i.incident_id) as folded
         from alert_incidents as i
-        left join alert_outbox as o on o.incident_id = i.incident_id and o.kind != 'resolution'
+        left join alert_outbox as o on o.incident_id = i.incident_id and o.kind = 'parent' and o.channel = 'slack'
+        where i.folded_into is null and i.incident_days > 0
         order by i.first_seen_date, i.incident_id
         """,
     )
     lines = [f"ALERTS  {len(rows)} incidents"]
     for row in rows:
-        values = "" if row["observed"] is None else f": {row['observed']:.3f}, expected {_number(row['expected'])}"
+        folded = f", with {row['folded']} more of its cause" if row["folded"] else ""
         lines.append(
-            f"  {row['rule']} {row['first_seen_date']} to {row['last_seen_date']}, {row['status']}{values}"
+            f"  {row['title']} {row['first_seen_date']} to {row['last_seen_date']}, {row['status']}{folded}"
             f" ({row['delivery']})"
         )
         message = settings.alerts_dir / row["incident_id"] / "message.txt"
@@ -300,10 +301,6 @@ def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[Any, ..
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
-
-
-def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.3f}"
 
 
 def _align(rows: Sequence[Sequence[str]]) -> str:

@@ -16,6 +16,7 @@ import struct
 import threading
 import time
 from collections import defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -68,6 +69,8 @@ class SlackServer:
         self.token = token
         self.scopes = scopes
         self.image_ready_after = image_ready_after  # posts that refuse a fresh file before it may be shown
+        self.choose_fault: Callable[[str], Fault | None] = lambda method: None  # for calls without an injected one
+        self.watch: Callable[[str, str], None] = lambda method, moment: None  # told when a call has arrived, is applied
         self.calls: list[Call] = []
         self.messages: list[dict[str, Any]] = []
         self.files: dict[str, dict[str, Any]] = {}
@@ -122,7 +125,7 @@ class SlackServer:
 
     def take_fault(self, method: str) -> Fault | None:
         with self._lock:
-            return self._faults[method].popleft() if self._faults[method] else None
+            return self._faults[method].popleft() if self._faults[method] else self.choose_fault(method)
 
     def record(self, method: str, params: dict[str, Any], outcome: str) -> None:
         call = Call(method, params, outcome)
@@ -178,6 +181,7 @@ class SlackServer:
             "text": params.get("text", ""),
             "blocks": blocks,
             "metadata": _decode(params.get("metadata"), None),
+            "edits": 0,
         }
         if params.get("thread_ts"):
             message["thread_ts"] = params["thread_ts"]
@@ -197,10 +201,16 @@ class SlackServer:
         return []
 
     def _update_message(self, params: dict[str, Any]) -> dict[str, Any]:
+        if params.get("channel") != CHANNEL_ID:
+            return _fail("channel_not_found")
+        blocks = _decode(params.get("blocks"), None)
+        if blocks and (problems := find_block_problems(blocks) or self._find_image_problems(blocks)):
+            return _fail("invalid_blocks", problems)
         for message in self.messages:
             if message["ts"] == params.get("ts"):
                 message["text"] = params.get("text", message["text"])
-                message["blocks"] = _decode(params.get("blocks"), message["blocks"])
+                message["blocks"] = message["blocks"] if blocks is None else blocks
+                message["edits"] += 1
                 return {"ok": True, "channel": CHANNEL_ID, "ts": message["ts"]}
         return _fail("message_not_found")
 
@@ -294,6 +304,16 @@ def find_block_problems(blocks: list[dict[str, Any]]) -> list[str]:
                 problems.append(f"{where}: alt_text must have 1 to 2000 characters")
             if not re.fullmatch(r"F[A-Z0-9]{8,}", block.get("slack_file", {}).get("id", "")):
                 problems.append(f"{where}: slack_file needs the id of a file")
+        elif block["type"] == "actions":
+            if not 1 <= len(block["elements"]) <= 25:
+                problems.append(f"{where}: 1 to 25 elements")
+            ids = [element["action_id"] for element in block["elements"]]
+            if len(set(ids)) < len(ids):
+                problems.append(f"{where}: an action_id stands twice")
+            for number, element in enumerate(block["elements"]):
+                check(element["text"], 75, f"{where}/elements/{number}")
+                if not 1 <= _size(element["value"]) <= 2000:
+                    problems.append(f"{where}/elements/{number}: value must have 1 to 2000 characters")
         elif block["type"] != "divider":
             problems.append(f"{where}: unknown type {block['type']}")
     if _size(json.dumps(blocks, ensure_ascii=False)) > 13_200:
@@ -342,6 +362,7 @@ def _make_handler(slack: SlackServer) -> type[BaseHTTPRequestHandler]:
                 params = self._read_params(url.query, body)
             fault = slack.take_fault(method)
             slack.record(method, params, fault.kind if fault else "ok")
+            slack.watch(method, "arrived")
             if fault and fault.kind == "slow":
                 time.sleep(fault.seconds)
             if fault and fault.kind == "reset":
@@ -357,6 +378,7 @@ def _make_handler(slack: SlackServer) -> type[BaseHTTPRequestHandler]:
                 answer = _fail("invalid_auth" if self.headers.get("Authorization") else "not_authed")
             else:
                 answer = slack.handle(method, params)
+            slack.watch(method, "applied")
             if fault and fault.kind == "accepted_then_reset":
                 return self._reset()
             if fault and fault.kind == "accepted_then_status":

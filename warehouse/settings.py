@@ -63,6 +63,28 @@ class Settings(BaseSettings):
     slack_token: SecretStr | None = Field(default=None, description="Bot token (xoxb-…).")
     slack_channel: str | None = Field(default=None, description="Channel id or name that gets the alerts.")
     slack_base_url: str = Field(default="https://slack.com/api/", description="Slack's Web API.")
+    slack_signing_secret: SecretStr | None = Field(
+        default=None, description="Signs the answers of Slack's buttons; with it messages have buttons."
+    )
+    alert_escalation_owner: str | None = Field(
+        default=None, description="Who is called to a critical incident that nobody acknowledges (U… or S…)."
+    )
+    alert_escalate_after_hours: float = Field(default=4, gt=0, description="How long that may take.")
+    alert_followup_schedule: str | None = Field(
+        default="*/30 * * * *", description="Cron (UTC) of alert_followup: late messages, escalation, missed runs."
+    )
+    missed_run_after_hours: float = Field(
+        default=30, gt=0, description="A scheduled ga4_daily that has not succeeded for this long is an incident."
+    )
+    alert_email_to: str | None = Field(default=None, description="Comma-separated addresses that get the alerts.")
+    alert_email_from: str | None = Field(default=None, description="Sender of those mails.")
+    smtp_host: str | None = Field(default=None, description="Mail server.")
+    smtp_port: int = Field(default=587, ge=1, le=65535, description="465 means TLS from the first byte.")
+    smtp_user: str | None = Field(default=None, description="User at the mail server.")
+    smtp_password: SecretStr | None = Field(default=None, description="Password at the mail server.")
+    smtp_starttls: bool = Field(default=True, description="Encrypt the connection to the mail server.")
+    alert_webhook_url: str | None = Field(default=None, description="Gets each change of an incident as JSON.")
+    alert_webhook_secret: SecretStr | None = Field(default=None, description="Signs those calls (HMAC-SHA256).")
 
     @field_validator(
         "source",
@@ -72,13 +94,22 @@ class Settings(BaseSettings):
         "slack_channel",
         "slack_token",
         "duckdb_threads",
+        "slack_signing_secret",
+        "alert_escalation_owner",
+        "alert_email_to",
+        "alert_email_from",
+        "smtp_host",
+        "smtp_user",
+        "smtp_password",
+        "alert_webhook_url",
+        "alert_webhook_secret",
         mode="before",
     )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value
 
-    @field_validator("daily_schedule", "retraining_schedule", mode="before")
+    @field_validator("daily_schedule", "retraining_schedule", "alert_followup_schedule", mode="before")
     @classmethod
     def _none_is_unscheduled(cls, value: object) -> object:
         return None if isinstance(value, str) and value.strip().lower() in {"", "none"} else value

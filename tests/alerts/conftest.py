@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,19 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 from slack_server import CHANNEL_ID, TOKEN, SlackServer
 
 from warehouse.settings import Settings
+
+BOUND_RULES = Path(__file__).parent / "bound_rules.yml"
+
+
+@pytest.fixture
+def make_settings(tmp_path: Path) -> Callable[..., Settings]:
+    """Settings over an empty home folder and rules with fixed bounds; keyword arguments override."""
+
+    def make(**overrides: Any) -> Settings:
+        values = {"home": tmp_path / "home", "property_timezone": "UTC", "alert_rules": BOUND_RULES, **overrides}
+        return Settings(**values)
+
+    return make
 
 
 @pytest.fixture(autouse=True)

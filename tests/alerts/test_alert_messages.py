@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import datetime as dt
 import string
-from typing import Any
 
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from slack_server import find_block_problems
 
-from alerts.drivers import Driver
-from alerts.facts import ChartPoint, IncidentFacts, ResolutionFacts, TaskFailureFacts
+from alerts.causes import Causes, Driver, Impact
+from alerts.facts import RUN_KINDS, ChartPoint, EventFacts, IncidentFacts, Member
 from alerts.message import (
     ALT_TEXT_LIMIT,
     TEXT_LIMIT,
-    cut,
-    escape,
-    escape_code,
-    escape_name,
-    measure,
+    as_make_command,
+    describe_incident,
+    explore_sql,
+    render_event,
     render_incident,
-    render_resolution,
-    render_task_failure,
-    say_change,
-    say_value,
 )
+from alerts.page import render_page
+from alerts.text import cut, escape, escape_code, escape_name, measure, say_change, say_value
 
 # Shrinking these large facts takes minutes; the first counterexample says enough.
 PHASES = (Phase.explicit, Phase.generate)
@@ -40,86 +36,135 @@ iso_date = st.dates(min_value=dt.date(2000, 1, 1)).map(lambda date: date.isoform
 link = st.one_of(odd_text, odd_text.map(lambda text: f"https://example.org/{text}"))
 
 
-def driver(unit: str) -> Any:
-    del unit
-    return st.builds(
-        Driver, dimension=st.one_of(st.just("device_category"), odd_text), value=odd_text, observed=number,
-        expected=number, excess=number, total_excess=number, volume=number,
-    )  # fmt: skip
+drivers = st.builds(
+    Driver,
+    dimension=st.one_of(st.just("device_category"), odd_text),
+    value=odd_text,
+    observed=number,
+    expected=number,
+    excess=number,
+    total_excess=number,
+    share_of_excess=number,
+    volume=number,
+    p_value=st.floats(0, 1),
+    p_adjusted=st.floats(0, 1),
+    kind=st.sampled_from(["rate", "mix"]),
+    z=number,
+    is_significant=st.booleans(),
+)
+causes = st.builds(
+    Causes,
+    drivers=st.lists(drivers, max_size=5),
+    mix_effect=st.one_of(st.none(), number),
+    rate_effect=st.one_of(st.none(), number),
+    impact=st.one_of(st.none(), st.builds(Impact, number, number, number, number, number, number)),
+)
+members = st.builds(
+    Member,
+    incident_id=odd_text,
+    title=odd_text,
+    subject=st.one_of(st.none(), odd_text),
+    unit=st.sampled_from(["share", "count"]),
+    status=st.sampled_from(["open", "resolved"]),
+    observed=st.one_of(st.none(), number),
+    expected=st.one_of(st.none(), number),
+)
 
 
 @st.composite
-def incident_facts(draw: st.DrawFn) -> IncidentFacts:
+def incident_facts(draw: st.DrawFn, kinds: tuple[str, ...] = ("kpi", "data_late", *RUN_KINDS)) -> IncidentFacts:
     first, last = sorted([draw(iso_date), draw(iso_date)])
     column = st.text(alphabet=string.ascii_lowercase + "_", min_size=1, max_size=63)
-    unit = draw(st.sampled_from(["share", "seconds", "usd", "count"]))
+    maybe_number, maybe_text = st.one_of(st.none(), number), st.one_of(st.none(), odd_text)
     return IncidentFacts(
         incident_id=draw(odd_text),
+        kind=draw(st.sampled_from(kinds)),
+        rule=draw(column),
         title=draw(odd_text),
         description=draw(odd_text),
         kpi=draw(column),
+        dimension=draw(st.one_of(st.none(), column)),
+        dimension_value=draw(maybe_text),
         denominator=draw(st.one_of(st.none(), column)),
-        unit=unit,
+        unit=draw(st.sampled_from(["share", "seconds", "usd", "count", "hours", "score"])),
         numerator_label=draw(odd_text),
         direction=draw(st.sampled_from(["above", "below"])),
         severity=draw(st.sampled_from(["info", "warning", "critical"])),
         owner=draw(st.one_of(odd_text, st.sampled_from(["U12345678", "S12345678"]))),
         runbook=draw(link),
+        links=draw(st.dictionaries(odd_text, link, max_size=5)),
+        status=draw(st.sampled_from(["open", "acknowledged", "snoozed", "resolved"])),
         first_seen_date=first,
         last_seen_date=last,
         resolved_date=draw(st.one_of(st.none(), iso_date)),
         incident_days=draw(st.integers(1, 400)),
-        observed=draw(number),
-        expected=draw(st.one_of(st.none(), number)),
-        bound=draw(st.one_of(st.none(), number)),
+        period_days=draw(st.sampled_from([1, 7])),
+        observed=draw(maybe_number),
+        expected=draw(maybe_number),
+        band_low=draw(maybe_number),
+        band_high=draw(maybe_number),
+        z=draw(maybe_number),
         reason=draw(odd_text),
-        volume=draw(number),
+        volume=draw(maybe_number),
         baseline_days=draw(st.integers(0, 400)),
-        trailing_days=28,
         run_id=draw(odd_text),
-        complete_to=draw(iso_date),
+        complete_to=draw(st.one_of(st.none(), iso_date)),
         provisional_to=draw(st.one_of(st.none(), iso_date)),
-        drivers=draw(st.lists(driver(unit), max_size=5)),
-        points=[ChartPoint("2026-08-01", 1.0, None, None, True)],
+        acknowledged_by=draw(maybe_text),
+        snoozed_until=draw(st.one_of(st.none(), iso_date)),
+        continues_in=draw(maybe_text),
+        cause=draw(maybe_text),
+        causes=draw(st.one_of(st.none(), causes)),
+        members=draw(st.lists(members, max_size=9)),
+        points=[ChartPoint("2026-08-01", 1.0, None, None, None, True)],
+        error=draw(maybe_text),
+        log_url=draw(st.one_of(st.none(), link)),
+        dag_id=draw(odd_text),
+        task_id=draw(maybe_text),
+        try_number=draw(st.one_of(st.none(), st.integers())),
     )
 
 
-@settings(max_examples=100, deadline=None, database=None, phases=PHASES)
-@given(incident_facts(), odd_text)
-def test_an_incident_fits_whatever_its_names(facts: IncidentFacts, alt_text: str) -> None:
-    message = render_incident(facts)
+@settings(max_examples=35, deadline=None, database=None, phases=PHASES)
+@given(incident_facts(), odd_text, st.booleans())
+def test_an_incident_fits_whatever_its_names(facts: IncidentFacts, alt_text: str, with_buttons: bool) -> None:
+    message = render_incident(facts, with_buttons=with_buttons)
     assert find_block_problems(message.with_image("F0000000001", alt_text)) == []
     assert 0 < measure(message.text) <= TEXT_LIMIT
     assert message.plain.encode().decode() == message.plain and message.plain.count("\x1b") == 0
-    assert len(message.plain) < 12_000
+    assert len(message.plain) < 16_000
+    assert IncidentFacts.from_dict(facts.to_dict()) == facts
+    page = render_page(describe_incident(facts), chart_src="chart.png", news=None)
+    assert page.encode().decode() == page and page.count("<script") == 0
 
 
-@settings(max_examples=150, deadline=None, database=None, phases=PHASES)
+@settings(max_examples=25, deadline=None, database=None, phases=PHASES)
 @given(
-    st.builds(
-        TaskFailureFacts,
-        incident_id=odd_text,
-        dag_id=odd_text,
-        task_id=odd_text,
-        run_id=odd_text,
-        try_number=st.integers(),
-        error=odd_text,
-        log_url=st.one_of(st.none(), link),
-        runbook=link,
-    )
+    st.sampled_from(
+        ["updated", "resolved", "reopened", "escalated", "snoozed", "expected", "withdrawn", "joined", "x"]
+    ),
+    odd_text,
+    odd_text,
+    st.one_of(st.none(), st.sampled_from(["U12345678", "the team"])),
+    st.one_of(st.none(), number),
+    incident_facts(),
 )
-def test_a_task_failure_fits_whatever_its_error(facts: TaskFailureFacts) -> None:
-    message = render_task_failure(facts)
+def test_a_reply_fits(
+    event: str, by: str, detail: str, mention: str | None, observed: float | None, facts: IncidentFacts
+) -> None:
+    told = EventFacts(event, by, detail, mention, observed, facts)
+    message = render_event(told)
     assert find_block_problems(message.blocks) == []
     assert 0 < measure(message.text) <= TEXT_LIMIT
-    assert message.plain.encode().decode() == message.plain and message.plain.count("\x1b") == 0
+    assert EventFacts.from_dict(told.to_dict()).facts.incident_id == facts.incident_id
 
 
-@settings(max_examples=50, deadline=None, database=None, phases=PHASES)
-@given(odd_text, number, iso_date, iso_date, iso_date)
-def test_a_resolution_fits(title: str, value: float, first: str, last: str, resolved: str) -> None:
-    facts = ResolutionFacts(title, title, "share", first, last, resolved, value, None)
-    assert find_block_problems(render_resolution(facts).blocks) == []
+@settings(max_examples=15, deadline=None, database=None, phases=PHASES)
+@given(incident_facts(kinds=("kpi",)))
+def test_the_query_survives_make_shell_and_sql(facts: IncidentFacts) -> None:
+    command = as_make_command(explore_sql(facts))
+    inside = command.removeprefix('make sql Q="').removesuffix('"')
+    assert not set('"$`\\\n#') & set(inside)
 
 
 @settings(max_examples=200, deadline=None, database=None, phases=PHASES)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +13,13 @@ from typing import Any
 import pytest
 from alert_warehouse import ShopDay, day, publish
 from pydantic import SecretStr
-from slack_server import CHANNEL_ID, CHANNEL_NAME, TOKEN, Fault, SlackServer, find_block_problems
+from slack_server import CHANNEL_ID, CHANNEL_NAME, TOKEN, Fault, SlackServer
 
 from alerts.delivery import deliver_outbox
-from alerts.job import check_and_send, check_rules, report_task_failure
-from alerts.slack import SlackRejectedError, SlackSender, SlackUnavailableError
+from alerts.errors import ChannelRejectedError, ChannelUnavailableError
+from alerts.job import check_and_send, check_rules
+from alerts.runs import RunProblem, record_problem, report_task_failure
+from alerts.slack import SlackSender
 from warehouse.settings import Settings
 from warehouse.state import open_state
 
@@ -37,7 +41,7 @@ def queue_incident(settings: Settings) -> None:
 
 def queue_failure(settings: Settings) -> None:
     """A message without a chart is queued, by way of a Slack that refuses it."""
-    with SlackServer(token="xoxb-another") as refusing, pytest.raises(SlackRejectedError):
+    with SlackServer(token="xoxb-another") as refusing, pytest.raises(ChannelRejectedError):
         report_task_failure(
             settings.model_copy(update={"slack_base_url": refusing.base_url}),
             dag_id="ga4_daily",
@@ -47,6 +51,12 @@ def queue_failure(settings: Settings) -> None:
             error="disk full",
             log_url="http://localhost:8080/log?a=1&b=2",
         )
+
+
+def report_in(state: sqlite3.Connection, settings: Settings, run_id: str) -> None:
+    """The same task failed in another run; nothing is sent."""
+    problem = RunProblem("task_failure", "ga4_daily", "publish", run_id, error="OSError: disk full")
+    record_problem(state, settings, problem, moment=dt.datetime.now(dt.UTC))
 
 
 def status_of(settings: Settings) -> list[str]:
@@ -61,29 +71,64 @@ def test_an_incident_is_posted_once_with_its_chart(slack_settings: Settings, sla
     (message,) = slack.messages
     assert message["text"].startswith("🔴 Cart abandonment rate: 90.0 % (+38 %) since Mon 10 Aug. Expected 65.0 %.")
     assert [block["type"] for block in message["blocks"]] == [
-        "header", "section", "section", "section", "section", "section", "image", "context",
+        "header", "section", "section", "image", "section", "section", "section", "context",
     ]  # fmt: skip
     (file,) = slack.files.values()
     assert file["is_complete"] and file["content"].startswith(b"\x89PNG")
-    assert message["blocks"][-2]["slack_file"] == {"id": "F0000000001"}
+    assert message["blocks"][3]["slack_file"] == {"id": "F0000000001"}
     assert "20260810-cart_abandonment_rate-above" in message["blocks"][-1]["elements"][0]["text"]
     assert check_and_send(slack_settings, run_id="second").sent == 0
     assert len(slack.messages) == 1
 
 
-def test_two_incidents_are_two_messages_and_their_ends_are_replies(
-    slack_settings: Settings, slack: SlackServer
-) -> None:
-    publish(slack_settings, [GOOD] * 40 + [day(abandoned=180, duration=40.0)])
-    assert check_and_send(slack_settings, run_id="first").sent == 2
-    publish(slack_settings, [GOOD] * 40 + [day(abandoned=180, duration=40.0), GOOD])
-    report = check_and_send(slack_settings, run_id="second")
-    assert (report.sent, report.resolved) == (2, 2)
-    parents = slack.parents()
+def test_a_life_is_one_message_that_is_edited_and_a_thread(slack_settings: Settings, slack: SlackServer) -> None:
+    shop = [GOOD] * 40
+    for number, next_day in enumerate((BAD, day(abandoned=190), GOOD)):
+        shop = [*shop, next_day]
+        publish(slack_settings, shop)
+        check_and_send(slack_settings, run_id=f"run-{number}")
+    (parent,) = slack.parents()
+    assert parent["edits"] == 2
+    assert parent["blocks"][0]["text"]["text"].startswith("✅ Cart abandonment rate: 95.0 % (+46 %) Mon 10 Aug to Tue")
     replies = [message for message in slack.messages if "thread_ts" in message]
-    assert len(parents) == len(replies) == 2
-    assert {reply["thread_ts"] for reply in replies} == {parent["ts"] for parent in parents}
-    assert all(reply["text"].startswith("✅") for reply in replies)
+    assert [reply["thread_ts"] for reply in replies] == [parent["ts"]] * 2
+    assert [reply["text"][:6] for reply in replies] == ["2 days", "✅ Cart"]
+    assert len({block["slack_file"]["id"] for block in parent["blocks"] if block["type"] == "image"}) == 1
+    # The same state again: nothing is edited.
+    check_and_send(slack_settings, run_id="again")
+    assert parent["edits"] == 2 and len(slack.messages) == 3
+
+
+def test_a_message_that_somebody_deleted_is_not_written_again(slack_settings: Settings, slack: SlackServer) -> None:
+    publish(slack_settings, [GOOD] * 40 + [BAD])
+    check_and_send(slack_settings, run_id="first")
+    slack.messages.clear()
+    publish(slack_settings, [GOOD] * 40 + [BAD, GOOD])
+    slack.inject("chat.postMessage", Fault("error", error="thread_not_found"))
+    report = check_and_send(slack_settings, run_id="second")
+    assert (report.sent, report.pending, slack.messages) == (0, 0, [])
+    assert status_of(slack_settings) == ["sent", "dropped", "dropped"]
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [Fault("status", status=429, retry_after=1), Fault("reset")],
+        [Fault("accepted_then_reset"), Fault("accepted_then_status", status=502), Fault("error", error="fatal_error")],
+        [Fault("error", error="invalid_blocks")],
+    ],
+    ids=["limits", "lost_answers", "refused_layout"],
+)
+def test_an_edit_survives_faults(slack_settings: Settings, slack: SlackServer, faults: list[Fault]) -> None:
+    queue_failure(slack_settings)
+    deliver_outbox(slack_settings, sender=quick_sender(slack))
+    with open_state(slack_settings) as state:
+        report_in(state, slack_settings, "r2")
+    slack.inject("chat.update", *faults)
+    assert deliver_outbox(slack_settings, sender=quick_sender(slack)).sent == 2
+    parent, reply = slack.messages
+    assert "Times" in parent["text"] or parent["edits"] >= 1
+    assert reply["text"].startswith("Again, in run r2 (2 times in all)")
 
 
 @pytest.mark.parametrize(
@@ -188,7 +233,7 @@ def test_a_wrong_configuration_says_what_to_do_and_loses_nothing(
     values = {"slack_token": TOKEN, "slack_channel": CHANNEL_ID, "slack_base_url": slack.base_url, **overrides}
     wrong = make_settings(**values)
     publish(wrong, [GOOD] * 40 + [BAD])
-    with pytest.raises(SlackRejectedError, match=says):
+    with pytest.raises(ChannelRejectedError, match=says):
         check_and_send(wrong, run_id="first")
     assert status_of(wrong) == ["pending"] and slack.messages == []
     report = check_and_send(slack_settings, run_id="second")
@@ -202,7 +247,7 @@ def test_a_slack_that_stays_away_is_said_and_tried_again_next_time(
     queue_failure(slack_settings)
     slack.inject("chat.postMessage", *[Fault("status", status=503)] * 3)
     with pytest.raises(
-        SlackUnavailableError, match=r"1 alert message\(s\) kept in the outbox.*3 attempts; last: HTTP 503"
+        ChannelUnavailableError, match=r"1 alert message\(s\) kept in the outbox.*3 attempts; last: HTTP 503"
     ):
         deliver_outbox(slack_settings, sender=quick_sender(slack, max_attempts=3))
     assert len(slack.calls_of("chat.postMessage")) == 3
@@ -213,7 +258,7 @@ def test_a_slack_that_stays_away_is_said_and_tried_again_next_time(
 def test_a_long_rate_limit_does_not_hang_the_task(slack_settings: Settings, slack: SlackServer) -> None:
     queue_failure(slack_settings)
     slack.inject("chat.postMessage", Fault("status", status=429, retry_after=3600))
-    with pytest.raises(SlackUnavailableError, match="limits the rate"):
+    with pytest.raises(ChannelUnavailableError, match="limits the rate"):
         deliver_outbox(slack_settings, sender=quick_sender(slack))
     assert status_of(slack_settings) == ["pending"]
 
@@ -223,22 +268,37 @@ def test_a_bad_message_does_not_hold_back_the_next(slack_settings: Settings, sla
     check_rules(slack_settings, run_id="first")
     slack.scopes = frozenset({"chat:write"})
     slack.inject("chat.postMessage", *[Fault("status", status=500)] * 2)
-    with pytest.raises(SlackUnavailableError):
+    with pytest.raises(ChannelUnavailableError):
         deliver_outbox(slack_settings, sender=quick_sender(slack, max_attempts=2))
     assert status_of(slack_settings) == ["pending", "sent"]
 
 
-def test_the_end_of_an_incident_waits_for_its_beginning(slack_settings: Settings, slack: SlackServer) -> None:
-    queue_incident(slack_settings)
-    publish(slack_settings, [GOOD] * 40 + [BAD, GOOD])
-    check_rules(slack_settings, run_id="second")
-    slack.inject("chat.postMessage", *[Fault("status", status=500)] * 2)
-    with pytest.raises(SlackUnavailableError):
-        deliver_outbox(slack_settings, sender=quick_sender(slack, max_attempts=2))
-    assert status_of(slack_settings) == ["pending", "pending"]
-    assert deliver_outbox(slack_settings, sender=quick_sender(slack)).sent == 2
-    beginning, end = slack.messages
-    assert end["thread_ts"] == beginning["ts"]
+def test_what_follows_waits_for_the_beginning(slack_settings: Settings, slack: SlackServer) -> None:
+    queue_failure(slack_settings)
+    slack.inject("chat.postMessage", *[Fault("status", status=500)] * 4)
+    for expected in (["pending"], ["pending"] * 3):
+        with pytest.raises(ChannelUnavailableError):
+            deliver_outbox(slack_settings, sender=quick_sender(slack, max_attempts=2))
+        with open_state(slack_settings) as state:
+            report_in(state, slack_settings, "r2")
+        assert status_of(slack_settings)[: len(expected)] == expected
+    assert deliver_outbox(slack_settings, sender=quick_sender(slack)).sent == 3
+    beginning, reply = slack.messages
+    assert reply["thread_ts"] == beginning["ts"] and beginning["edits"] == 1
+
+
+def test_a_look_into_the_channel_without_an_answer_posts_no_second_copy(
+    slack_settings: Settings, slack: SlackServer
+) -> None:
+    queue_failure(slack_settings)
+    slack.inject("chat.postMessage", Fault("accepted_then_reset"))
+    # The look before the first attempt is answered, the one after it is not.
+    slack.inject("conversations.history", Fault("slow", seconds=0), *[Fault("status", status=503)] * 3)
+    with pytest.raises(ChannelUnavailableError, match="no answer about the channel"):
+        deliver_outbox(slack_settings, sender=quick_sender(slack, max_attempts=3))
+    assert len(slack.messages) == 1 and status_of(slack_settings) == ["pending"]
+    assert deliver_outbox(slack_settings, sender=quick_sender(slack)).sent == 1
+    assert len(slack.messages) == 1
 
 
 def test_a_token_that_may_not_read_the_channel_delivers_at_least_once(
@@ -262,7 +322,7 @@ def test_a_channel_may_be_given_by_name(make_settings: Callable[..., Settings], 
 def test_an_earlier_copy_is_found_behind_many_other_messages(slack_settings: Settings, slack: SlackServer) -> None:
     queue_failure(slack_settings)
     slack.inject("chat.postMessage", Fault("accepted_then_reset"))
-    with pytest.raises(SlackUnavailableError):
+    with pytest.raises(ChannelUnavailableError):
         # The answer is lost, and so is every look into the channel: the row stays, with an attempt noted.
         slack.inject("conversations.history", *[Fault("reset")] * 2)
         deliver_outbox(slack_settings, sender=quick_sender(slack, max_attempts=1))
@@ -294,43 +354,13 @@ def test_without_a_token_messages_are_rendered_and_a_later_token_does_not_flood(
 ) -> None:
     publish(settings, [GOOD] * 40 + [BAD])
     assert check_and_send(settings, run_id="first").rendered == 1
-    folder = settings.alerts_dir / "20260810-cart_abandonment_rate-above"
-    assert {path.name for path in folder.iterdir()} == {"message.json", "message.txt", "chart.png"}
     publish(settings, [GOOD] * 40 + [BAD, GOOD])
     report = check_and_send(slack_settings, run_id="second")
     # The end of an incident that Slack never heard of is rendered too.
-    assert (report.sent, report.rendered) == (0, 1)
-    assert slack.messages == [] and status_of(settings) == ["rendered", "rendered"]
-
-
-def test_a_failed_task_is_told_once(slack_settings: Settings, slack: SlackServer) -> None:
-    for attempt in (1, 2):
-        report = report_task_failure(
-            slack_settings,
-            dag_id="ga4_daily",
-            task_id="build_marts",
-            run_id="scheduled__2026-08-10T07:00:00+00:00",
-            try_number=attempt,
-            error=ValueError("column <b> & ```code``` is missing\nsecond line"),
-            log_url="http://127.0.0.1:8080/dags/ga4_daily?x=1&y=<2>|3",
-        )
-    assert report.sent == 0 and report.incidents[0].status == "reported"
-    (message,) = slack.messages
-    assert find_block_problems(message["blocks"]) == []
-    assert message["blocks"][0]["text"]["text"] == "🔴 Task build_marts of ga4_daily failed"
-    assert (
-        "ValueError: column &lt;b&gt; &amp; '''code''' is missing\nsecond line" in message["blocks"][1]["text"]["text"]
-    )
-    assert (
-        "<http://127.0.0.1:8080/dags/ga4_daily?x=1&amp;y=%3C2%3E%7C3|open the log>"
-        in message["blocks"][2]["text"]["text"]
-    )
-
-
-def test_a_failed_task_without_an_error_or_log_is_told_too(settings: Settings) -> None:
-    report = report_task_failure(settings, dag_id="d", task_id="t", run_id="r", try_number=1, error=None, log_url=None)
-    assert report.rendered == 1
-    assert "(no error text)" in Path(report.incidents[0].message_path).read_text()
+    assert (report.sent, report.rendered) == (0, 2)
+    assert slack.messages == [] and status_of(settings) == ["rendered"] * 3
+    folder = settings.alerts_dir / "20260810-cart_abandonment_rate-above"
+    assert [path.read_text()[:6] for path in folder.glob("reply-*-resolved.txt")] == ["✅ Cart"]
 
 
 @pytest.mark.parametrize("token", [TOKEN, "not-of-the-usual-form-0123456789"])
@@ -345,7 +375,7 @@ def test_secrets_are_in_no_file_log_or_message(
         check_and_send(settings, run_id="first")
         slack.inject("chat.postMessage", Fault("error", error="invalid_auth"))
         long = "x" * 1_450
-        with pytest.raises(SlackRejectedError) as caught:
+        with pytest.raises(ChannelRejectedError) as caught:
             report_task_failure(
                 settings,
                 dag_id="d",

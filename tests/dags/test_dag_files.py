@@ -17,7 +17,8 @@ _DESCRIBE = """
 import json, sys, time
 import airflow.sdk, airflow.exceptions, pydantic_settings  # what Airflow has loaded before it parses any DAG
 out = {}
-for module, name in (("dags.ga4_daily", "ga4_daily"), ("dags.model_retraining", "model_retraining")):
+for name in ("ga4_daily", "model_retraining", "alert_followup"):
+    module = f"dags.{name}"
     before = set(sys.modules)
     started = time.perf_counter()
     dag = getattr(__import__(module, fromlist=[name]), name)()
@@ -27,6 +28,7 @@ for module, name in (("dags.ga4_daily", "ga4_daily"), ("dags.model_retraining", 
                         & {"dbt", "duckdb", "sklearn", "pandas", "numpy", "great_expectations", "altair", "pyarrow"}),
         "doc": dag.doc_md, "max_active_runs": dag.max_active_runs,
         "timeout": dag.dagrun_timeout.total_seconds(),
+        "on_failure": getattr(dag.on_failure_callback, "__name__", None),
         "tasks": {t.task_id: {"pool": t.pool, "owner": t.owner, "retries": t.retries,
                   "timeout": t.execution_timeout.total_seconds() if t.execution_timeout else None,
                   "doc": t.doc_md or t.doc, "on_failure": bool(t.on_failure_callback),
@@ -105,3 +107,8 @@ def test_publication_comes_after_every_gate(dags: dict[str, Any]) -> None:
 def test_assets_chain_the_dags(dags: dict[str, Any]) -> None:
     assert dags["ga4_daily"]["tasks"]["publish"]["outlets"] == ["funnelhouse://warehouse"]
     assert dags["model_retraining"]["tasks"]["announce_models"]["outlets"] == ["funnelhouse://models"]
+
+
+def test_a_run_that_ends_without_a_failed_task_reports_itself_too(dags: dict[str, Any]) -> None:
+    assert dags["ga4_daily"]["on_failure"] == "report_run_failure"
+    assert dags["model_retraining"]["on_failure"] == "report_run_failure"
