@@ -1,12 +1,10 @@
 {#- The behavioural measures of a set of interactions: one definition for the whole session, for each decision point, and
     for whoever scores a live one. `event_at` is the time of an interaction, `entered_at` that of the session's first. -#}
 {% macro behaviour_measures(event_at, entered_at) -%}
-    {%- set elapsed = seconds_between(entered_at, 'max(' ~ event_at ~ ')') -%}
     count(*) as event_count,
     {{ count_where("event_name in ('page_view', 'screen_view')") }} as page_views,
     {{ count_where('is_new_page') }} as distinct_pages,
     {{ count_where("event_name = 'view_item'") }} as product_views,
-    {{ count_where('is_new_product') }} as distinct_products,
     {{ count_where('is_repeated_product') }} as repeat_product_views,
     {{ count_where('is_new_category') }} as distinct_categories,
     {{ mean_money('viewed_price_usd') }} as avg_viewed_price_usd,
@@ -19,9 +17,8 @@
     {{ count_where("event_name = 'scroll'") }} as scrolls,
     coalesce(max(percent_scrolled), 0) as max_scroll_percent,
     {{ count_where("event_name = 'click'") }} as clicks,
-    {{ elapsed }} as elapsed_seconds,
+    {{ seconds_between(entered_at, 'max(' ~ event_at ~ ')') }} as elapsed_seconds,
     {{ msec_to_seconds('coalesce(sum(engagement_msec), 0)') }} as engagement_seconds,
-    {{ safe_divide(elapsed, 'count(*) - 1') }} as mean_gap_seconds,
     max(gap_seconds) as max_gap_seconds
 {%- endmacro %}
 
@@ -66,7 +63,6 @@
     {{ alias }}.page_views,
     {{ alias }}.distinct_pages,
     {{ alias }}.product_views,
-    {{ alias }}.distinct_products,
     {{ alias }}.repeat_product_views,
     {{ alias }}.distinct_categories,
     {{ alias }}.avg_viewed_price_usd,
@@ -81,7 +77,6 @@
     {{ alias }}.clicks,
     {{ alias }}.elapsed_seconds,
     {{ alias }}.engagement_seconds,
-    {{ alias }}.mean_gap_seconds,
     {{ alias }}.max_gap_seconds{% if with_score %},
     {{ alias }}.engagement_score{% endif %}
 {%- endmacro %}

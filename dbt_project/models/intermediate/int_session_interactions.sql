@@ -72,7 +72,6 @@ select
     {{ regex_full_match("lower(coalesce(interactions.page_path, ''))", var('confirmation_page_pattern')) }}
     or interactions.event_name in ('purchase', 'in_app_purchase') as is_purchase_or_confirmation,
     pages.session_id is not null as is_new_page,
-    products.session_id is not null as is_new_product,
     interactions.viewed_product is not null and products.session_id is null as is_repeated_product,
     categories.session_id is not null as is_new_category,
     interactions.viewed_price_usd,
