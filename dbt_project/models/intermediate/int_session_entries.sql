@@ -76,10 +76,12 @@ entries as (
         end as landing_type,
         coalesce(bool_or(has_last_click), false) as has_last_click,
         coalesce(bool_or(has_event_source), false) as has_event_source,
-        {{ earliest(row_of(['last_click_source', 'last_click_medium', 'last_click_campaign']), 'entry_order') }}
-            filter (where has_last_click) as last_click,
-        {{ earliest(row_of(['event_source', 'event_medium', 'event_campaign']), 'entry_order') }}
-            filter (where has_event_source) as event_tuple,
+        {{ earliest(row_of(['last_click_source', 'last_click_medium', 'last_click_campaign']), 'entry_order') }} filter (
+            where has_last_click
+        ) as last_click,
+        {{ earliest(row_of(['event_source', 'event_medium', 'event_campaign']), 'entry_order') }} filter (
+            where has_event_source
+        ) as event_tuple,
         {{ earliest('external_referrer', 'entry_order') }} filter (where page_path is not null) as entry_referrer,
         {{ earliest('device_category', 'entry_order') }} filter (where device_category is not null) as device_category,
         {{ earliest('operating_system', 'entry_order') }} filter (where operating_system is not null)
