@@ -87,6 +87,7 @@ CARTS_LEFT = "carts_left"  # names a segment, never makes one
 # In this order; each rule names the segment that shows it most among those without a name, and is used once.
 NAMING_RULES = (
     NamingRule(SKIMMERS, _DEPTH, -1, 0.4),
+    NamingRule("Window shoppers", _DEPTH, -1, 0.4),
     NamingRule("High-intent buyers", _DEPTH, 1, 0.75),
     NamingRule("Search-driven browsers", ("searches",), 1, 0.7),
     NamingRule("Cart hesitators", (CARTS_LEFT,), 1, 0.55),
@@ -235,7 +236,7 @@ def train_segments(
     start = _start_from(previous, varying, scaler)
     share = float(clustered.mean())
     sample = points[rng.permutation(len(points))[:CHOICE_SAMPLE]]
-    k, chosen_by, choice = _choose_k(sample, share, has_fixed, None if start is None else len(start), rng)
+    k, chosen_by, choice = _choose_k(sample, share, has_fixed, start, rng)
     if k is None:
         return NotTrained(f"every number of segments from 3 to 8 leaves one under {MIN_SEGMENT_SHARE:.0%} of sessions")
     centers = _fit(points, k - has_fixed, start, seed)
@@ -297,9 +298,7 @@ def _build_preparation(columns: list[str], has_fixed: bool) -> ColumnTransformer
     return ColumnTransformer(steps, transformer_weights={"lasting": _MOMENT_WEIGHT} if has_fixed else None)
 
 
-def _build_pipeline(
-    prepare: ColumnTransformer, centers: Floats, segments: list[Segment], has_fixed: bool
-) -> Pipeline:
+def _build_pipeline(prepare: ColumnTransformer, centers: Floats, segments: list[Segment], has_fixed: bool) -> Pipeline:
     """Nearest centre, with the segments' own ids: `segments` come in the order of the centres, the fixed one last."""
     if has_fixed:
         lasting = np.full((len(centers), 1), _MOMENT_WEIGHT)
@@ -323,11 +322,21 @@ def _start_from(previous: PreviousSegments | None, columns: list[str], scaler: S
 def _fit(points: Floats, k: int, start: Floats | None, seed: int) -> Floats:
     fresh = KMeans(n_clusters=k, n_init=10, random_state=seed).fit(points)
     if start is not None and len(start) == k:
-        warm = KMeans(n_clusters=k, init=start, n_init=1, random_state=seed).fit(points)
+        warm = KMeans(n_clusters=k, init=start, n_init=1).fit(points)
         if warm.inertia_ <= fresh.inertia_ * (1 + MIN_GAIN_OF_A_FRESH_FIT):
             fresh = warm
     centers: Floats = fresh.cluster_centers_
     return centers
+
+
+def _search(points: Floats, k: int, n_init: int, start: Floats | None, rng: np.random.Generator) -> KMeans:
+    """The best fit from `n_init` random starts, and from `start` where there is one."""
+    best = KMeans(n_clusters=k, n_init=n_init, random_state=int(rng.integers(2**31))).fit(points)
+    if start is not None:
+        near = KMeans(n_clusters=k, init=start, n_init=1).fit(points)
+        if near.inertia_ < best.inertia_:
+            best = near
+    return best
 
 
 def _nearest(points: Floats, centers: Floats) -> npt.NDArray[np.int64]:
@@ -343,12 +352,12 @@ def _nearest_rows(
 
 
 def _choose_k(
-    points: Floats, share: float, has_fixed: bool, kept: int | None, rng: np.random.Generator
+    points: Floats, share: float, has_fixed: bool, start: Floats | None, rng: np.random.Generator
 ) -> tuple[int | None, str, list[dict[str, Any]]]:
-    """Number of segments with the fixed one; `share` of all sessions are clustered, `kept` clusters there were."""
+    """Number of segments with the fixed one; `share` of all sessions are clustered, `start` has the centres before."""
     choice: list[dict[str, Any]] = []
-    if kept is not None and kept + has_fixed in CHOICES_OF_K:
-        row = _judge(points, kept, share, has_fixed, rng)
+    if start is not None and len(start) + has_fixed in CHOICES_OF_K:
+        row = _judge(points, len(start), share, has_fixed, rng, start)
         choice.append(row)
         if _is_stable(row) and row["smallest_share"] >= MIN_SEGMENT_SHARE:
             return row["k"], "as many as before, still stable", choice
@@ -362,9 +371,7 @@ def _choose_k(
     if not whole:
         return None, "", choice
     best_silhouette = max(row["silhouette"] for row in whole)
-    sound = [
-        row for row in whole if _is_stable(row) and row["silhouette"] >= MIN_SILHOUETTE_OF_BEST * best_silhouette
-    ]
+    sound = [row for row in whole if _is_stable(row) and row["silhouette"] >= MIN_SILHOUETTE_OF_BEST * best_silhouette]
     if sound:
         return max(row["k"] for row in sound), "largest k that is stable and separates well", choice
     steadiest = max(whole, key=lambda row: (row["median_ari"], -row["k"]))
@@ -375,12 +382,14 @@ def _is_stable(row: Mapping[str, Any]) -> bool:
     return bool(row["median_ari"] >= MIN_MEDIAN_ARI and row["low_ari"] >= MIN_LOW_ARI)
 
 
-def _judge(points: Floats, k: int, share: float, has_fixed: bool, rng: np.random.Generator) -> dict[str, Any]:
-    reference = KMeans(n_clusters=k, n_init=5, random_state=int(rng.integers(2**31))).fit(points)
+def _judge(
+    points: Floats, k: int, share: float, has_fixed: bool, rng: np.random.Generator, start: Floats | None = None
+) -> dict[str, Any]:
+    # A search that got stuck says nothing about the data: both fits also start from what is known to be good.
+    reference = _search(points, k, 10, start, rng)
     agreements = []
     for _ in range(BOOTSTRAPS):
-        rows = rng.integers(0, len(points), len(points))
-        refit = KMeans(n_clusters=k, n_init=3, random_state=int(rng.integers(2**31))).fit(points[rows])
+        refit = _search(points[rng.integers(0, len(points), len(points))], k, 3, reference.cluster_centers_, rng)
         agreements.append(adjusted_rand_score(reference.labels_, refit.predict(points)))
     shares = np.bincount(reference.labels_, minlength=k) / len(points) * share
     silhouette = silhouette_score(
@@ -505,9 +514,7 @@ def match_segments(previous: Floats, new: Floats, scale: Floats) -> dict[int, in
     gaps = np.sqrt(((old[:, None, :] - old[None]) ** 2).sum(axis=2))
     limit = gaps[~np.eye(len(old), dtype=bool)].min() / 2 if len(old) > 1 else np.inf
     rows, columns = linear_sum_assignment(distances)
-    return {
-        int(row): int(column) for row, column in zip(rows, columns, strict=True) if distances[row, column] <= limit
-    }
+    return {int(row): int(column) for row, column in zip(rows, columns, strict=True) if distances[row, column] <= limit}
 
 
 def _rename(segment: Segment, segment_id: int, name: str, *, is_kept: bool = False) -> Segment:
