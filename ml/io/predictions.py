@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import duckdb
@@ -12,8 +13,10 @@ import pyarrow as pa
 
 from ml.core.contract import ContractMismatchError
 from ml.io.contracts import SESSIONS
+from ml.io.registry import StoredModel
 
 TABLE = "ml.session_predictions"
+VERSIONS = "ml.model_versions"
 TO_SCORE = "temp.main.sessions_to_score"
 
 _SCHEMA = pa.schema(
@@ -75,6 +78,20 @@ def ensure_table(connection: duckdb.DuckDBPyConnection) -> None:
         )
         """
     )
+
+
+def write_versions(connection: duckdb.DuckDBPyConnection, models: Iterable[StoredModel]) -> None:
+    """Write which versions score and the last day that each was fitted on: on later days its scores are a test.
+
+    A manifest says it as `fitted_until`; an older one by its split, whose held-out days were used for no fit.
+    """
+    connection.execute(f"create or replace table {VERSIONS} (model varchar, version varchar, fitted_until date)")
+    for model in models:
+        fitted_until = model.manifest.get("fitted_until")
+        if fitted_until is None and "split" in model.manifest:
+            held_out_from = dt.date.fromisoformat(model.manifest["split"]["test_from"])
+            fitted_until = (held_out_from - dt.timedelta(days=1)).isoformat()
+        connection.execute(f"insert into {VERSIONS} values (?, ?, ?)", [model.name, model.version, fitted_until])
 
 
 def list_sessions_to_score(connection: duckdb.DuckDBPyConnection, versions: ChampionVersions) -> int:

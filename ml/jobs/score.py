@@ -27,6 +27,7 @@ from ml.io.predictions import (
     ensure_table,
     insert_batch,
     list_sessions_to_score,
+    write_versions,
 )
 from ml.io.registry import ModelRegistry, StoredModel
 from ml.jobs.report import FULL, PRECHECKOUT, SEGMENTS
@@ -62,6 +63,10 @@ class _Champions:
     segments: StoredModel | None
 
     @property
+    def propensities(self) -> list[StoredModel]:
+        return [model for model in (self.full, self.precheckout) if model is not None]
+
+    @property
     def versions(self) -> ChampionVersions:
         def version(model: StoredModel | None) -> str | None:
             return None if model is None else model.version
@@ -87,6 +92,7 @@ def score_sessions(settings: Settings, *, batch_rows: int = BATCH_ROWS) -> Score
         check_table(connection, sessions)
         check_table(connection, prefixes)
         ensure_table(connection)
+        write_versions(connection, champions.propensities)
         to_score = list_sessions_to_score(connection, versions)
         orphans = count_orphans(connection)
         if to_score or orphans:

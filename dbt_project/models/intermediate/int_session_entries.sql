@@ -5,6 +5,9 @@
     on_schema_change='fail',
 ) }}
 
+{%- set last_click_columns = ['last_click_source', 'last_click_medium', 'last_click_campaign'] -%}
+{%- set event_columns = ['event_source', 'event_medium', 'event_campaign'] -%}
+
 -- depends_on: {{ ref('int_touched_session_dates') }}
 -- fct_sessions takes a session's source and device from wherever in the session they first appear: right for a report,
 -- but a model at the first event cannot know what the ninth will say. Here only the events of the first moment count:
@@ -76,12 +79,9 @@ entries as (
         end as landing_type,
         coalesce(bool_or(has_last_click), false) as has_last_click,
         coalesce(bool_or(has_event_source), false) as has_event_source,
-        {{ earliest(row_of(['last_click_source', 'last_click_medium', 'last_click_campaign']), 'entry_order') }} filter (
-            where has_last_click
-        ) as last_click,
-        {{ earliest(row_of(['event_source', 'event_medium', 'event_campaign']), 'entry_order') }} filter (
-            where has_event_source
-        ) as event_tuple,
+        -- one tuple from one event (rule 8)
+        {{ earliest(row_of(last_click_columns), 'entry_order') }} filter (where has_last_click) as last_click,
+        {{ earliest(row_of(event_columns), 'entry_order') }} filter (where has_event_source) as event_tuple,
         {{ earliest('external_referrer', 'entry_order') }} filter (where page_path is not null) as entry_referrer,
         {{ earliest('device_category', 'entry_order') }} filter (where device_category is not null) as device_category,
         {{ earliest('operating_system', 'entry_order') }} filter (where operating_system is not null)
