@@ -1,4 +1,4 @@
-"""Command line: `python -m ml train | score | models | retire NAME`."""
+"""Command line: `python -m ml train | score | drift | models | retire NAME`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from ml.core.contract import ContractError
 from ml.io.registry import ModelRefusedError, ModelRegistry
+from ml.jobs.drift import ModelDrift, measure_drift
 from ml.jobs.report import MODEL_NAMES, ModelReport
 from ml.jobs.score import score_sessions
 from ml.jobs.train import train_models
@@ -33,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("train", help="train on the published warehouse")
     commands.add_parser("score", help="score the sessions of the build file with the champions")
     commands.add_parser("models", help="list the versions, the champions and their metrics")
+    commands.add_parser("drift", help="compare the days after the champions' training with their training days")
     retire = commands.add_parser("retire", help="leave a model without a champion; its scores become empty")
     retire.add_argument("name", choices=MODEL_NAMES)
     options = parser.parse_args(arguments)
@@ -44,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
             print("\n".join(line for model in report.models for line in _describe_report(model)))
         elif options.command == "score":
             print(score_sessions(settings).message)
+        elif options.command == "drift":
+            print("\n".join(line for model in measure_drift(settings).models for line in _describe_drift(model)))
         elif options.command == "models":
             print("\n".join(_describe_versions(settings)))
         else:
@@ -62,6 +66,28 @@ def _describe_report(model: ModelReport) -> list[str]:
     lines += _describe_metrics(model.metrics)
     lines += [f"  {point}: {_join_metrics(metrics)}" for point, metrics in model.metrics_by_point.items()]
     return lines + _describe_segments(model.segments)
+
+
+def _describe_drift(model: ModelDrift) -> list[str]:
+    if model.why_not is not None:
+        return [f"{model.name} {model.version}: not measured: {model.why_not}"]
+    lines = [f"{model.name} {model.version}: {model.current_from} to {model.current_to} against its training days"]
+    lines += [f"  {reason}" for reason in model.reasons] or ["  nothing has drifted"]
+    if model.rate is not None:
+        lines.append(
+            f"  base rate {model.rate.current_rate:.2%}, was {model.rate.reference_rate:.2%} (z {model.rate.z:+.1f})"
+        )
+    if model.calibration is not None:
+        found = model.calibration
+        lines.append(
+            f"  observed over predicted {found.ratio:.2f} [{found.ratio_low:.2f}, {found.ratio_high:.2f}], "
+            f"slope {found.slope:.2f} [{found.slope_low:.2f}, {found.slope_high:.2f}], n {found.n:,}"
+        )
+    lines += [
+        f"  PSI {drift.psi:.3f}  limit {drift.limit:.3f}  {drift.feature}{'  drifted' if drift.has_drifted else ''}"
+        for drift in model.features
+    ]
+    return lines
 
 
 def _describe_versions(settings: Settings) -> list[str]:

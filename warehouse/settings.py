@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     retraining_schedule: str | None = Field(
         default="0 9 * * 1", description="Cron of model_retraining; `none` to train only when no model exists."
     )
+    retraining_max_age_days: int = Field(
+        default=7, ge=1, description="After a publication, models of an older training are trained again."
+    )
     task_retries: int = Field(default=2, ge=0, description="How often Airflow tries a failed task again.")
     alert_rules: Path = Field(default=PROJECT_DIR / "alerts" / "rules.yml", description="The alert thresholds.")
     slack_token: SecretStr | None = Field(default=None, description="Bot token (xoxb-…).")

@@ -236,10 +236,11 @@ def train_segments(
     start = _start_from(previous, varying, scaler)
     share = float(clustered.mean())
     sample = points[rng.permutation(len(points))[:CHOICE_SAMPLE]]
-    k, chosen_by, choice = _choose_k(sample, share, has_fixed, start, rng)
-    if k is None:
+    found, chosen_by, choice = _choose_k(sample, share, has_fixed, start, seed)
+    if found is None:
         return NotTrained(f"every number of segments from 3 to 8 leaves one under {MIN_SEGMENT_SHARE:.0%} of sessions")
-    centers = _fit(points, k - has_fixed, start, seed)
+    centers = _finish(points, found)
+    k = len(centers) + has_fixed
     labels = _nearest(points, centers)
     ward = points[:WARD_SAMPLE]
     ward_labels = AgglomerativeClustering(n_clusters=k - has_fixed, linkage="ward").fit_predict(ward)
@@ -311,7 +312,7 @@ def _build_pipeline(prepare: ColumnTransformer, centers: Floats, segments: list[
 
 def _start_from(previous: PreviousSegments | None, columns: list[str], scaler: StandardScaler) -> Floats | None:
     """The previous centroids in the new standardised space; None where they are of other columns."""
-    if previous is None or list(previous.mean) != columns:
+    if previous is None or set(previous.mean) != set(columns):
         return None
     found = [segment for segment in previous.segments if not segment.is_fixed]
     centroids = np.array([[segment.centroid[name] for name in columns] for segment in found])
@@ -319,24 +320,27 @@ def _start_from(previous: PreviousSegments | None, columns: list[str], scaler: S
     return start
 
 
-def _fit(points: Floats, k: int, start: Floats | None, seed: int) -> Floats:
-    fresh = KMeans(n_clusters=k, n_init=10, random_state=seed).fit(points)
-    if start is not None and len(start) == k:
-        warm = KMeans(n_clusters=k, init=start, n_init=1).fit(points)
-        if warm.inertia_ <= fresh.inertia_ * (1 + MIN_GAIN_OF_A_FRESH_FIT):
-            fresh = warm
-    centers: Floats = fresh.cluster_centers_
-    return centers
+def _search(
+    points: Floats, k: int, n_init: int, start: Floats | None, rng: np.random.Generator, *, gain: float = 0.0
+) -> tuple[KMeans, Floats]:
+    """The best fit of `n_init` random starts, or that from `start` unless they are better by a share of `gain`.
 
-
-def _search(points: Floats, k: int, n_init: int, start: Floats | None, rng: np.random.Generator) -> KMeans:
-    """The best fit from `n_init` random starts, and from `start` where there is one."""
+    With it, the centres that a fit on more points should start from.
+    """
     best = KMeans(n_clusters=k, n_init=n_init, random_state=int(rng.integers(2**31))).fit(points)
     if start is not None:
         near = KMeans(n_clusters=k, init=start, n_init=1).fit(points)
-        if near.inertia_ < best.inertia_:
-            best = near
-    return best
+        if near.inertia_ <= best.inertia_ * (1 + gain):
+            return near, start
+    return best, best.cluster_centers_
+
+
+def _finish(points: Floats, start: Floats) -> Floats:
+    """Centres (k, columns) that `start` leads to, to the very end: a fit that starts from its result stays there."""
+    centers: Floats = (
+        KMeans(n_clusters=len(start), init=start, n_init=1, max_iter=1_000, tol=0).fit(points).cluster_centers_
+    )
+    return centers
 
 
 def _nearest(points: Floats, centers: Floats) -> npt.NDArray[np.int64]:
@@ -352,30 +356,40 @@ def _nearest_rows(
 
 
 def _choose_k(
-    points: Floats, share: float, has_fixed: bool, start: Floats | None, rng: np.random.Generator
-) -> tuple[int | None, str, list[dict[str, Any]]]:
-    """Number of segments with the fixed one; `share` of all sessions are clustered, `start` has the centres before."""
+    points: Floats, share: float, has_fixed: bool, start: Floats | None, seed: int
+) -> tuple[Floats | None, str, list[dict[str, Any]]]:
+    """Centres of the clusters to start the fit from, why so many, and what was measured for each number.
+
+    `share` of all sessions are clustered; `start` has the centres before.
+    """
     choice: list[dict[str, Any]] = []
-    if start is not None and len(start) + has_fixed in CHOICES_OF_K:
-        row = _judge(points, len(start), share, has_fixed, rng, start)
+    centers: dict[int, Floats] = {}
+
+    def judge(k: int, known: Floats | None = None) -> dict[str, Any]:
+        row, centers[k] = _judge(points, k - has_fixed, share, has_fixed, seed, known)
+        return row
+
+    before = 0 if start is None else len(start) + has_fixed
+    if before in CHOICES_OF_K:
+        row = judge(before, start)
         choice.append(row)
         if _is_stable(row) and row["smallest_share"] >= MIN_SEGMENT_SHARE:
-            return row["k"], "as many as before, still stable", choice
-    choice += [
-        _judge(points, k - has_fixed, share, has_fixed, rng)
-        for k in CHOICES_OF_K
-        if k not in {row["k"] for row in choice}
-    ]
+            return centers[before], "as many as before, still stable", choice
+    choice += [judge(k) for k in CHOICES_OF_K if k not in centers]
     choice.sort(key=lambda row: row["k"])
     whole = [row for row in choice if row["smallest_share"] >= MIN_SEGMENT_SHARE]
     if not whole:
         return None, "", choice
     best_silhouette = max(row["silhouette"] for row in whole)
-    sound = [row for row in whole if _is_stable(row) and row["silhouette"] >= MIN_SILHOUETTE_OF_BEST * best_silhouette]
+    sound = [
+        row["k"] for row in whole if _is_stable(row) and row["silhouette"] >= MIN_SILHOUETTE_OF_BEST * best_silhouette
+    ]
     if sound:
-        return max(row["k"] for row in sound), "largest k that is stable and separates well", choice
+        return centers[max(sound)], "largest k that is stable and separates well", choice
+    if before in {row["k"] for row in whole}:
+        return centers[before], "no k meets the rule; as many as before", choice
     steadiest = max(whole, key=lambda row: (row["median_ari"], -row["k"]))
-    return steadiest["k"], "no k meets the rule; the most stable one was taken", choice
+    return centers[steadiest["k"]], "no k meets the rule; the most stable one was taken", choice
 
 
 def _is_stable(row: Mapping[str, Any]) -> bool:
@@ -383,25 +397,28 @@ def _is_stable(row: Mapping[str, Any]) -> bool:
 
 
 def _judge(
-    points: Floats, k: int, share: float, has_fixed: bool, rng: np.random.Generator, start: Floats | None = None
-) -> dict[str, Any]:
+    points: Floats, k: int, share: float, has_fixed: bool, seed: int, start: Floats | None
+) -> tuple[dict[str, Any], Floats]:
+    rng = np.random.default_rng([seed, k])  # what is found for one k does not hang on the others
     # A search that got stuck says nothing about the data: both fits also start from what is known to be good.
-    reference = _search(points, k, 10, start, rng)
+    reference, origin = _search(points, k, 10, start, rng, gain=MIN_GAIN_OF_A_FRESH_FIT)
     agreements = []
     for _ in range(BOOTSTRAPS):
-        refit = _search(points[rng.integers(0, len(points), len(points))], k, 3, reference.cluster_centers_, rng)
+        resample = points[rng.integers(0, len(points), len(points))]
+        refit, _ = _search(resample, k, 3, reference.cluster_centers_, rng)
         agreements.append(adjusted_rand_score(reference.labels_, refit.predict(points)))
     shares = np.bincount(reference.labels_, minlength=k) / len(points) * share
     silhouette = silhouette_score(
         points, reference.labels_, sample_size=min(SILHOUETTE_SAMPLE, len(points)), random_state=0
     )
-    return {
+    row = {
         "k": k + has_fixed,
         "median_ari": round(float(np.median(agreements)), 4),
         "low_ari": round(float(np.quantile(agreements, 0.1)), 4),
         "smallest_share": round(float(shares.min()), 4),
         "silhouette": round(float(silhouette), 4),
     }
+    return row, origin
 
 
 def _describe(
@@ -478,7 +495,7 @@ def _keep_names(
     drafts: list[Segment], previous: PreviousSegments | None, columns: list[str]
 ) -> tuple[list[Segment], int]:
     """Give ids and names of the previous segments to those that are still the same ones."""
-    if previous is None or list(previous.mean) != columns:
+    if previous is None or set(previous.mean) != set(columns):
         first = 1 if previous is None else previous.next_id
         kept = [_rename(segment, first + row, segment.name) for row, segment in enumerate(drafts)]
         return kept, first + len(drafts)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -81,17 +82,20 @@ def ensure_table(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def write_versions(connection: duckdb.DuckDBPyConnection, models: Iterable[StoredModel]) -> None:
-    """Write which versions score and the last day that each was fitted on: on later days its scores are a test.
-
-    A manifest says it as `fitted_until`; an older one by its split, whose held-out days were used for no fit.
-    """
+    """Write which versions score and the last day that each was fitted on: on later days its scores are a test."""
     connection.execute(f"create or replace table {VERSIONS} (model varchar, version varchar, fitted_until date)")
     for model in models:
-        fitted_until = model.manifest.get("fitted_until")
-        if fitted_until is None and "split" in model.manifest:
-            held_out_from = dt.date.fromisoformat(model.manifest["split"]["test_from"])
-            fitted_until = (held_out_from - dt.timedelta(days=1)).isoformat()
-        connection.execute(f"insert into {VERSIONS} values (?, ?, ?)", [model.name, model.version, fitted_until])
+        values = [model.name, model.version, read_fitted_until(model.manifest)]
+        connection.execute(f"insert into {VERSIONS} values (?, ?, ?)", values)
+
+
+def read_fitted_until(manifest: Mapping[str, Any]) -> dt.date | None:
+    """The last day that a model was fitted on: `fitted_until`, or the day before the held-out days of its split."""
+    if "fitted_until" in manifest:
+        return dt.date.fromisoformat(manifest["fitted_until"])
+    if "split" in manifest:
+        return dt.date.fromisoformat(manifest["split"]["test_from"]) - dt.timedelta(days=1)
+    return None
 
 
 def list_sessions_to_score(connection: duckdb.DuckDBPyConnection, versions: ChampionVersions) -> int:

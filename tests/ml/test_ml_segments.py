@@ -236,6 +236,6 @@ def test_names_stay_with_the_sessions_over_five_weekly_trainings(
         before = now
         # as the manifest keeps it
         manifest = {"segments": [s.to_dict() for s in trained.segments], "segment_space": trained.space.to_dict()}
-        previous = PreviousSegments.from_manifest(json.loads(json.dumps(manifest)))
+        previous = PreviousSegments.from_manifest(json.loads(json.dumps(manifest, sort_keys=True)))
     assert (before == first).mean() >= 0.95
     assert PreviousSegments.from_manifest({"segments": []}) is None

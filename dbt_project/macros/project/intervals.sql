@@ -7,15 +7,18 @@
 
 {#- Wilson's score interval of a share (Wilson 1927), its lower or upper bound; null without observations. -#}
 {% macro wilson_bound(successes, n, side) -%}
-    {%- set sign = '-' if side == 'low' else '+' -%}
-    (
-        cast({{ successes }} as double) / nullif({{ n }}, 0) + {{ z_95() }} * {{ z_95() }} / (2 * nullif({{ n }}, 0))
-        {{ sign }} {{ z_95() }} * sqrt(
-            cast({{ successes }} as double) / nullif({{ n }}, 0)
-            * (1 - cast({{ successes }} as double) / nullif({{ n }}, 0)) / nullif({{ n }}, 0)
-            + {{ z_95() }} * {{ z_95() }} / (4 * cast({{ n }} as double) * nullif({{ n }}, 0))
-        )
-    ) / (1 + {{ z_95() }} * {{ z_95() }} / nullif({{ n }}, 0))
+    {%- set share = '(cast(' ~ successes ~ ' as double) / nullif(' ~ n ~ ', 0))' -%}
+    {%- set squared = '(' ~ z_95() ~ ' * ' ~ z_95() ~ ' / nullif(' ~ n ~ ', 0))' -%}
+    case
+        when {{ n }} > 0
+            -- rounding errors aside, the bounds lie within 0 and 1
+            then {{ 'greatest(0, ' if side == 'low' else 'least(1, ' }} (
+                {{ share }} + {{ squared }} / 2
+                {{ '-' if side == 'low' else '+' }} sqrt(
+                    {{ squared }} * ({{ share }} * (1 - {{ share }}) + {{ squared }} / 4)
+                )
+            ) / (1 + {{ squared }}))
+    end
 {%- endmacro %}
 
 {#- Sessions in each arm of an experiment that is to see `share_a` become `share_b` with 80 % power at a two-sided 5 %
