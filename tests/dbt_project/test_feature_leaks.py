@@ -32,6 +32,7 @@ from tests.dbt_runner import build_and_publish
 from warehouse.settings import Settings
 
 CHANGED_SESSIONS = 1_000
+EVENTS = "stg_ga4__events_parsed"
 FEATURE_MODELS = (
     "int_session_interactions",
     "int_session_entries",
@@ -46,11 +47,12 @@ PREFIX_KEYS = ["session_id", "decision_point"]
 
 @dataclass(frozen=True)
 class Node:
-    """One dbt model: its compiled SQL and what it reads."""
+    """One dbt model: its compiled SQL, what it reads, and whether it is a table."""
 
     relation: str
     sql: str
     parents: tuple[str, ...]
+    is_table: bool
 
 
 class Shop:
@@ -62,11 +64,11 @@ class Shop:
         self.sessions, self.prefixes = require_tables(contract_path(settings))
 
     def chain(self) -> list[Node]:
-        """What stands between the events and the features, in the order in which it must be run."""
+        """What stands between the staged events and the features, in the order in which it must be run."""
         wanted: list[str] = []
 
         def visit(name: str) -> bool:
-            if name == "int_events":
+            if name == EVENTS:
                 return True
             if name.startswith("int_touched") and name != "int_touched_sessions":
                 return False  # what a build rewrites, not what it writes
@@ -82,17 +84,14 @@ class Shop:
         return [self.nodes[name] for name in wanted]
 
     def rerun(self, path: Path, change: str) -> duckdb.DuckDBPyConnection:
-        """A copy in which `change`, SQL over the table `events`, has been done to the events before the features."""
+        """A copy in which `change`, SQL over the staged events, has been done to them before the features."""
         path.parent.mkdir(parents=True)
         path.write_bytes(self.settings.published_path.read_bytes())
         connection = duckdb.connect(str(path))
-        connection.execute(
-            "create table events as select * from intermediate.int_events; drop view intermediate.int_events"
-        )
         connection.execute(change)
-        connection.execute("create view intermediate.int_events as select * from events")
         for node in self.chain():
-            connection.execute(f"drop table if exists {node.relation}; create table {node.relation} as {node.sql}")
+            if node.is_table:
+                connection.execute(f"drop table {node.relation}; create table {node.relation} as {node.sql}")
         return connection
 
 
@@ -110,7 +109,10 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
         if node["resource_type"] == "model" and compiled.exists():
             parents = tuple(parent.rsplit(".", 1)[-1] for parent in node["depends_on"]["nodes"])
             nodes[node["name"]] = Node(
-                f"{node['schema']}.{node['name']}", compiled.read_text(encoding="utf-8"), parents
+                f"{node['schema']}.{node['name']}",
+                compiled.read_text(encoding="utf-8"),
+                parents,
+                is_table=node["config"]["materialized"] != "view",
             )
     assert set(FEATURE_MODELS) <= set(nodes)
     return Shop(settings, nodes)
@@ -126,32 +128,34 @@ def published(shop: Shop) -> Iterator[duckdb.DuckDBPyConnection]:
 # somewhere between a microsecond and three hours after its last event.
 LATER_EVENTS = f"""
 create table chosen as
-select session_key, user_pseudo_id, stream_id, ga_session_id,
+select
+    session_id, user_pseudo_id, stream_id, ga_session_id,
     max(event_timestamp) as ended, max(event_date) as event_date
-from events where session_key is not null group by session_key, user_pseudo_id, stream_id, ga_session_id
-qualify row_number() over (partition by user_pseudo_id order by hash(session_key)) = 1
-order by hash(session_key, 1) limit {CHANGED_SESSIONS};
+from staging.{EVENTS} where session_id is not null and exclusion_reason is null
+group by session_id, user_pseudo_id, stream_id, ga_session_id
+qualify row_number() over (partition by user_pseudo_id order by hash(session_id)) = 1
+order by hash(session_id, 1) limit {CHANGED_SESSIONS};
 
 create table donors as
 select row_number() over (order by hash(event_hash, 2)) as number, *
-from events where session_key is not null;
+from staging.{EVENTS} where session_id is not null and exclusion_reason is null;
 
-insert into events by name
+insert into staging.{EVENTS} by name
 select
     donors.* exclude (number) replace (
-        chosen.session_key as session_key, chosen.user_pseudo_id as user_pseudo_id, chosen.stream_id as stream_id,
+        chosen.session_id as session_id, chosen.user_pseudo_id as user_pseudo_id, chosen.stream_id as stream_id,
         chosen.ga_session_id as ga_session_id, chosen.event_date as event_date,
-        chosen.ended + later.wait as event_timestamp, make_timestamp(chosen.ended + later.wait) as event_at,
-        hash(chosen.session_key, later.step) as event_hash,
-        case when event_name = 'purchase' then 'new-' || hash(chosen.session_key, later.step) end as transaction_id
+        chosen.ended + later.wait as event_timestamp, hash(chosen.session_id, later.step) as event_hash,
+        (select max(event_key) from staging.{EVENTS}) + row_number() over () as event_key,
+        case when event_name = 'purchase' then 'new-' || hash(chosen.session_id, later.step) end as transaction_id
     )
 from chosen
 cross join lateral (
     select
         step,
-        cast(case when step = 1 then 1 else 1 + hash(session_key, step) % 10800000000 end as bigint) as wait,
-        cast(1 + hash(session_key, step, 3) % (select count(*) from donors) as bigint) as number
-    from range(1, cast(2 + hash(session_key, 4) % 12 as bigint)) as steps (step)
+        cast(case when step = 1 then 1 else 1 + hash(session_id, step) % 10800000000 end as bigint) as wait,
+        cast(1 + hash(session_id, step, 3) % (select count(*) from donors) as bigint) as number
+    from range(1, cast(2 + hash(session_id, 4) % 12 as bigint)) as steps (step)
 ) as later
 inner join donors on donors.number = later.number;
 """
@@ -165,7 +169,7 @@ def later(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[duck
 
 # Of the device of a changed session only that session: the ones after it may know of its later events.
 UNTOUCHED = """
-    (session_id in (select session_key from chosen) or user_pseudo_id not in (select user_pseudo_id from chosen))
+    (session_id in (select session_id from chosen) or user_pseudo_id not in (select user_pseudo_id from chosen))
 """
 
 
@@ -178,8 +182,8 @@ def prefix_rows(
 
 
 def test_later_events_change_no_row(published: duckdb.DuckDBPyConnection, later: duckdb.DuckDBPyConnection) -> None:
-    assert later.execute("select count(distinct session_key) from chosen").fetchall() == [(CHANGED_SESSIONS,)]
-    added = "select count(*) from events where event_hash in (select hash(session_key, 1) from chosen)"
+    assert later.execute("select count(distinct session_id) from chosen").fetchall() == [(CHANGED_SESSIONS,)]
+    added = f"select count(*) from staging.{EVENTS} where event_hash in (select hash(session_id, 1) from chosen)"
     assert later.execute(added).fetchall() == [(CHANGED_SESSIONS,)]
     before, after = prefix_rows(published, later), prefix_rows(later, later)
     changed = before.merge(after, on=PREFIX_KEYS, suffixes=("", "_after"))
@@ -194,7 +198,7 @@ def test_what_follows_an_order_changes_no_row_of_the_whole_session(
     bought = """
         select * from ml.feat_sessions
         where session_id in (select session_id from marts.fct_events where event_name = 'purchase')
-            and session_id in (select session_key from chosen)
+            and session_id in (select session_id from chosen)
     """
     published.register("chosen", later.execute("from chosen").df())
     before = published.execute(bought).df()
@@ -208,17 +212,17 @@ def test_what_follows_an_order_changes_no_row_of_the_whole_session(
 def test_money_and_order_ids_of_a_session_reach_none_of_its_features(
     shop: Shop, published: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:
-    change = """
+    change = f"""
         create table lasts as
-        select arg_max(session_key, event_timestamp) as session_id from events
-        where session_key is not null group by user_pseudo_id;
-        update events set
+        select arg_max(session_id, event_timestamp) as session_id from staging.{EVENTS}
+        where session_id is not null and exclusion_reason is null group by user_pseudo_id;
+        update staging.{EVENTS} set
             purchase_revenue_usd = 1 + coalesce(purchase_revenue_usd, 0) * 3,
             refund_value_usd = 7,
             item_quantity = 99,
             transaction_id = case when event_name in ('purchase', 'refund') then 'other-' || event_hash end,
             value_usd = case when event_name = 'add_to_cart' then value_usd else 12345 end
-        where session_key in (select session_id from lasts);
+        where session_id in (select session_id from lasts);
     """
     with shop.rerun(tmp_path / "money" / "warehouse.duckdb", change) as changed:
         lasts = changed.execute("from lasts").df()
