@@ -43,7 +43,7 @@ def model_retraining() -> None:
     @task.short_circuit
     def decide() -> bool:
         """Go on, unless nothing is published, or a publication triggered this run and every model has a champion."""
-        from ml.jobs.train import MODEL_NAMES
+        from ml.jobs.report import MODEL_NAMES
         from warehouse.settings import load_settings
         from warehouse.transaction import unused_models
 
@@ -58,7 +58,7 @@ def model_retraining() -> None:
     @task(execution_timeout=dt.timedelta(hours=6))
     def train_models() -> dict[str, Any]:
         """Train, judge on held-out days, and promote. After a publication, only models without a champion."""
-        from ml.jobs.train import MODEL_NAMES
+        from ml.jobs.report import MODEL_NAMES
         from ml.jobs.train import train_models as train
         from warehouse.settings import load_settings
         from warehouse.transaction import unused_models

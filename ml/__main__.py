@@ -9,8 +9,9 @@ from typing import Any
 
 from ml.core.contract import ContractError
 from ml.io.registry import ModelRefusedError, ModelRegistry
+from ml.jobs.report import MODEL_NAMES, ModelReport
 from ml.jobs.score import score_sessions
-from ml.jobs.train import MODEL_NAMES, ModelReport, train_models
+from ml.jobs.train import train_models
 from warehouse.connect import NothingPublishedError
 from warehouse.settings import Settings, load_settings
 

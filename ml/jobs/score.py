@@ -29,7 +29,7 @@ from ml.io.predictions import (
     list_sessions_to_score,
 )
 from ml.io.registry import ModelRegistry, StoredModel
-from ml.jobs.train import FULL, PRECHECKOUT, SEGMENTS
+from ml.jobs.report import FULL, PRECHECKOUT, SEGMENTS
 from warehouse.connect import open_build
 from warehouse.settings import Settings
 

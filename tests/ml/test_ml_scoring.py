@@ -16,8 +16,8 @@ from conftest import HomeSettings, Shop, make_shop, write_contract, write_tables
 
 from ml.core.contract import ContractMismatchError
 from ml.io.registry import ModelRefusedError, ModelRegistry
+from ml.jobs.report import FULL, PRECHECKOUT, SEGMENTS
 from ml.jobs.score import score_sessions
-from ml.jobs.train import FULL, PRECHECKOUT, SEGMENTS
 from warehouse.connect import open_build
 
 SCORED = ["session_id", "session_date", "propensity_full", "propensity_full_version", "propensity_precheckout"]

@@ -23,7 +23,8 @@ from ml.core.segmentation import predict_segments
 from ml.io.contracts import require_tables
 from ml.io.frames import read_frame, split_columns
 from ml.io.registry import ModelRegistry
-from ml.jobs.train import FULL, PRECHECKOUT, SEGMENTS, ModelReport, TrainReport, train_models
+from ml.jobs.report import FULL, PRECHECKOUT, SEGMENTS, ModelReport
+from ml.jobs.train import TrainReport, train_models
 from warehouse.connect import NothingPublishedError, open_published
 from warehouse.settings import PROJECT_DIR
 
