@@ -51,7 +51,7 @@ class Settings(BaseSettings):
         default="0 9 * * 1", description="Cron of model_retraining; `none` to train only when no model exists."
     )
     training_budget_seconds: float = Field(
-        default=6, gt=0, description="CPU seconds, by estimate, that the search for a propensity model may take."
+        default=4, gt=0, description="CPU seconds, by estimate, that the search for a propensity model may take."
     )
     task_retries: int = Field(default=2, ge=0, description="How often Airflow tries a failed task again.")
     alert_rules: Path = Field(default=PROJECT_DIR / "alerts" / "rules.yml", description="The alert thresholds.")

@@ -36,16 +36,20 @@ class Calibration:
 
 
 def fit_calibration(scores: Floats, labels: Flags) -> Calibration:
-    """The line that fits `labels` (n,) best; no change where a class has under 50 rows or the line would not rise."""
+    """The line that fits `labels` (n,) best, its slope at most 1; no change where a class has under 50 rows.
+
+    It may soften scores, never sharpen them: a slope above 1 would bet that the future is as regular as the rolling
+    origins were, and the first irregular day (a broken checkout, a sale) turns that into scores near 0 and 1 that are
+    wrong. With the slope held at 1 the intercept still moves the scores to the observed rate.
+    """
     positives = int(labels.sum())
     if min(positives, len(labels) - positives) < MIN_POSITIVES:
         return Calibration()
-    intercept, slope = fit_logistic_line(
-        to_logit(scores), labels.astype(np.float64)[:, None], np.ones((len(labels), 1))
-    )
-    if not np.isfinite(slope[0]) or slope[0] <= 0:
-        return Calibration()
-    return Calibration(float(intercept[0]), float(slope[0]))
+    rows = to_logit(scores), labels.astype(np.float64)[:, None], np.ones((len(labels), 1))
+    intercept, slope = fit_logistic_line(*rows)
+    if np.isfinite(slope[0]) and 0 < slope[0] < 1:
+        return Calibration(float(intercept[0]), float(slope[0]))
+    return Calibration(float(solve_shift(*rows)[0]), 1.0)
 
 
 @dataclass(frozen=True)
@@ -69,20 +73,22 @@ def solve_trailing_shifts(
 ) -> Floats:
     """The shift in log-odds (len(wanted),) of each wanted block, from rows (n,) of the blocks before it.
 
-    With it the window's calibrated `scores` have the window's observed rate as their mean (`solve_shift`). Zero where
-    the window has fewer than 50 rows of a class. No row of a block, or of one after it, enters its own shift.
+    It is the log of the odds ratio between the window's observed rate and the mean of its calibrated `scores` (prior
+    correction, King & Zeng 2001, with the predicted rate in the place of the training sample's: what the features
+    already explain is not corrected twice). Zero where the window has fewer than 50 rows of a class. No row of a block,
+    or of one after it, enters its own shift.
     """
     order = np.argsort(blocks, kind="stable")
-    blocks, logits, outcomes = blocks[order], to_logit(scores)[order], labels[order].astype(np.float64)
-    shifts = np.zeros(len(wanted))
-    for position, block in enumerate(wanted.tolist()):
-        span = window.list_blocks(block)
-        first, last = np.searchsorted(blocks, [span.start, span.stop])
-        inside = outcomes[first:last]
-        if min(inside.sum(), len(inside) - inside.sum()) >= MIN_POSITIVES:
-            shift = solve_shift(logits[first:last], inside[:, None], np.ones((len(inside), 1)))[0]
-            shifts[position] = np.clip(shift, -MAX_SHIFT, MAX_SHIFT)
-    return shifts
+    ordered = blocks[order]
+    predicted, positives = np.r_[0.0, np.cumsum(scores[order])], np.r_[0, np.cumsum(labels[order])]
+    spans = [window.list_blocks(block) for block in wanted.tolist()]
+    first = np.searchsorted(ordered, [span.start for span in spans])
+    last = np.searchsorted(ordered, [span.stop for span in spans])
+    n, inside = last - first, positives[last] - positives[first]
+    enough = np.minimum(inside, n - inside) >= MIN_POSITIVES
+    rows = np.maximum(n, 1)
+    shifts = to_logit(inside / rows) - to_logit((predicted[last] - predicted[first]) / rows)
+    return np.where(enough, np.clip(shifts, -MAX_SHIFT, MAX_SHIFT), 0.0)
 
 
 def correct_base_rate(scores: Floats, labels: Flags, blocks: npt.NDArray[np.int64], window: TrailingWindow) -> Floats:

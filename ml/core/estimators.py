@@ -22,13 +22,13 @@ RARE_LEVEL_SHARE = 0.01  # levels seen in fewer rows than this share one column
 MAX_LEVELS = 64  # gradient boosting takes at most 255 levels of a categorical column
 LOGISTIC_STRENGTHS = (0.003, 0.03, 0.3)
 FOREST_MIN_LEAF = 50
-FOREST_TREES = 80
+FOREST_TREES = 60
 FOREST_ROWS_PER_TREE = 50_000
 FOREST_COLUMN_SHARES = (0.5, 0.25)  # of the columns at each split
 BOOSTING_LEAVES = (7, 15)
 BOOSTING_LEARNING_RATE = 0.05
 BOOSTING_COLUMN_SHARE = 0.3  # of the columns at each split: many of them say nearly the same
-BOOSTING_MAX_ITERATIONS = 160
+BOOSTING_MAX_ITERATIONS = 120
 BOOSTING_ITERATION_STEP = 20
 
 
