@@ -65,7 +65,8 @@ def model_retraining() -> None:
 
         settings = load_settings()
         names = unused_models(settings, MODEL_NAMES) if _was_published() else MODEL_NAMES
-        return train(settings, names=names).to_dict()
+        truth = settings.sample_truth_path if settings.source is None else None
+        return train(settings, names=names, truth=truth if truth and truth.exists() else None).to_dict()
 
     @task.short_circuit
     def has_new_champion(report: Any) -> bool:

@@ -41,7 +41,7 @@ FAMILY_NAMES = {
     "logistic_regression": "logistic regression",
     "random_forest": "random forest",
     "gradient_boosting": "gradient-boosted trees",
-    "average": "the mean of logistic regression, random forest and gradient-boosted trees",
+    "average": "mean of logistic regression, random forest and gradient-boosted trees",
 }
 PURPOSES: dict[str, tuple[str, ...]] = {
     "propensity_full": (
@@ -91,7 +91,9 @@ def write_card(card: ModelCard) -> str:
     charts = [
         draw_roc(judgement.labels, curves_with_flag),
         draw_precision_recall(judgement.labels, curves_with_flag),
-        draw_reliability(judgement.labels, curves),
+        draw_reliability(
+            judgement.labels, {"as scored": judgement.scores, "without correction": judgement.plain_scores}
+        ),
         draw_gains(judgement.labels, curves_with_flag),
     ]
     points = judgement.by_group.get("decision_point", {})
@@ -174,9 +176,9 @@ def _summarise(card: ModelCard) -> str:
     estimator = FAMILY_NAMES[manifest["estimator"]["family"]]
     split, data = manifest["split"], manifest["data"]
     sentences = [
-        f"A {estimator}, trained on {data['rows']:,} rows with {data['positives']:,} purchases, judged on "
-        f"{split['test_from']} to {split['test_to']}, which it had not seen: {card.judgement.evaluation.n:,} rows, "
-        f"{card.judgement.evaluation.positives:,} with a purchase.",
+        f"{estimator[0].upper()}{estimator[1:]}; of {data['rows']:,} rows with {data['positives']:,} purchases those "
+        f"from {split['test_from']} to {split['test_to']} were kept to judge it: {card.judgement.evaluation.n:,} rows, "
+        f"{card.judgement.evaluation.positives:,} with a purchase, which it had not seen.",
     ]
     if auc is not None and lift is not None:
         sentences.append(

@@ -63,6 +63,7 @@ class Judgement:
     oracle: dict[str, dict[str, Any]]  # per decision point: rows, AUC of the truth, and the share of AUC - .5 reached
     labels: Flags = field(repr=False)
     scores: Floats = field(repr=False)
+    plain_scores: Floats = field(repr=False)
     flag_scores: Floats = field(repr=False)
     points: npt.NDArray[np.object_] = field(repr=False)
 
@@ -142,6 +143,7 @@ def judge(
         oracle=_compare_with_truth(test, scores, seed),
         labels=labels,
         scores=scores,
+        plain_scores=plain,
         flag_scores=rivals.get(BEST_FLAG, rivals[BASE_RATE]),
         points=test.point_names,
     )

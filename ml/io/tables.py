@@ -126,7 +126,7 @@ def _read_periods(path: Path, column: pd.Series, order: Sequence[str] | None) ->
             raise TableError(f"{where}: {', '.join(unknown[:5])} missing in --order {','.join(order)}")
         names = [name for name in order if name in set(words)]
         positions = words.map({name: position for position, name in enumerate(names)})
-        return positions.to_numpy(dtype=np.int64), names
+        return np.asarray(positions, dtype=np.int64), names
     if pd.api.types.is_datetime64_any_dtype(column):
         values = column.dt.strftime("%Y-%m-%d")
     elif pd.api.types.is_numeric_dtype(column):
