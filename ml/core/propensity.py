@@ -188,7 +188,7 @@ def train_propensity(
     known = known.take(np.isin(known.point_names.astype(str), kept))
     candidates = list_candidates(wide=budget_seconds >= WIDE_SEARCH_SECONDS)
     n_rows = _count_search_rows(known, split, candidates, budget_seconds, len(kept))
-    searched = known.take(_draw_users(known.users, n_rows, seed))
+    searched = known.take(draw_users(known.users, n_rows, seed))
     folds = _list_folds(searched, split)
     if not folds:
         return NotTrained("the days before the held-out ones have too few purchases to compare models on")
@@ -216,7 +216,7 @@ def _count_search_rows(
     return min(rows, max(MIN_SEARCH_ROWS, round((budget_seconds - fixed) / per_row)))
 
 
-def _draw_users(users: npt.NDArray[np.int64], n_rows: int, seed: int) -> Flags:
+def draw_users(users: npt.NDArray[np.int64], n_rows: int, seed: int) -> Flags:
     """Rows (n,) of whole users drawn at random, about `n_rows` of them."""
     if n_rows >= len(users):
         return np.ones(len(users), dtype=bool)

@@ -16,6 +16,7 @@ import pandas as pd
 from ml.core.calibration import Calibration, TrailingWindow
 from ml.core.card import ModelCard, write_card
 from ml.core.contract import ContractMismatchError, FeatureContract, FeatureTable, require_same_contract
+from ml.core.estimators import drop_constant, list_candidates
 from ml.core.evaluation import (
     CHAMPION,
     Judgement,
@@ -24,8 +25,8 @@ from ml.core.evaluation import (
     measure_importance,
     measure_variance_inflation,
 )
-from ml.core.leaks import LeakFinding, check_leaks
-from ml.core.metrics import N_RESAMPLES
+from ml.core.leaks import LeakFinding, check_leaks, check_permuted_labels
+from ml.core.metrics import N_RESAMPLES, Flags, Floats
 from ml.core.promotion import Gate, check_gates
 from ml.core.propensity import (
     FITTED_ON,
@@ -34,6 +35,7 @@ from ml.core.propensity import (
     TrainedPropensity,
     TrainingSet,
     count_purchasing_sessions,
+    draw_users,
     train_propensity,
 )
 from ml.core.split import name_day, to_day_numbers
@@ -47,6 +49,7 @@ log = logging.getLogger(__name__)
 
 MAX_ROWS = 1_200_000  # more are sampled by user: they would change the third digit, and not fit into a laptop
 WINDOW_DAYS = 28
+PERMUTED_ROWS = 20_000  # of the check on shuffled labels
 DEVICE = "device"
 GROUP_COLUMNS = {DEVICE: "device_category", "channel": "default_channel_group", "visitor": "is_new_user"}
 
@@ -66,10 +69,10 @@ def train_from_table(
     `truth` is a Parquet file of true probabilities (`read_truth`), which only the report of the held-out days reads.
     """
     data, facts = _read_training_set(connection, table, choose_window(settings), truth)
-    leaks = check_leaks(data.features, data.labels, data.users, table.contract, points=data.points, seed=SEED)
     trained = train_propensity(data, table.contract, budget_seconds=settings.training_budget_seconds, seed=SEED)
     if isinstance(trained, NotTrained):
         return ModelReport(name, "not_trained", trained.why)
+    leaks = _check_leaks(data, trained, table.contract)
     champion, no_champion = _load_comparable(registry, name, table.contract)
     judgement = judge(data, trained.model, table.contract, trained.split, champion=champion, seed=SEED)
     gates = _check_gates(data, trained, judgement, champion, leaks)
@@ -168,6 +171,22 @@ def make_card(
         importance=measure_importance(test, trained.model, contract, seed=SEED),
         variance_inflation=measure_variance_inflation(known.features, contract),
     )
+
+
+def _check_leaks(data: TrainingSet, trained: TrainedPropensity, contract: FeatureContract) -> list[LeakFinding]:
+    """What the features tell by themselves, and what the simplest candidate learns from shuffled labels."""
+    findings = check_leaks(data.features, data.labels, data.users, contract, points=data.points, seed=SEED)
+    rows = data.take(draw_users(data.users, PERMUTED_ROWS, SEED))
+    candidate = list_candidates()[0]
+
+    def fit_and_score(known: pd.DataFrame, labels: Flags, unseen: pd.DataFrame) -> Floats:
+        used = drop_constant(contract, known)
+        pipeline = candidate.build(used, len(known), seed=SEED).fit(known[used.feature_names], labels)
+        scores: Floats = pipeline.predict_proba(unseen[used.feature_names])[:, 1]
+        return scores
+
+    known = trained.split.known_mask(rows.periods)
+    return findings + check_permuted_labels(fit_and_score, rows.features, rows.labels, known, seed=SEED)
 
 
 def _load_comparable(
