@@ -66,7 +66,9 @@ def model_retraining() -> None:
         from ml.jobs.train import train_models as train
         from warehouse.settings import load_settings
 
-        return train(load_settings(), names=list(due)).to_dict()
+        settings = load_settings()
+        truth = settings.sample_truth_path if settings.source is None else None
+        return train(settings, names=list(due), truth=truth if truth and truth.exists() else None).to_dict()
 
     @task.short_circuit
     def has_new_champion(report: Any) -> bool:

@@ -28,6 +28,10 @@ class ModelReport:
     metrics: dict[str, Any] = field(default_factory=dict)
     metrics_by_point: dict[str, Any] = field(default_factory=dict)
     segments: list[dict[str, Any]] = field(default_factory=list)
+    gates: list[dict[str, Any]] = field(default_factory=list)
+    baselines: dict[str, Any] = field(default_factory=dict)
+    oracle: dict[str, Any] = field(default_factory=dict)
+    card: str | None = None
     seconds: float = 0.0
 
 

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -57,11 +58,12 @@ class _Facts:
     multi_event_share: float | None
 
 
-def train_models(settings: Settings, *, names: Collection[str] = MODEL_NAMES) -> TrainReport:
+def train_models(settings: Settings, *, names: Collection[str] = MODEL_NAMES, truth: Path | None = None) -> TrainReport:
     """Train the named ones of `propensity_full`, `propensity_precheckout`, `segments` on the published features.
 
     A model for which the data are too thin is reported as not trained, with the reason, and its champion stays. A new
-    propensity becomes champion unless its held-out ROC-AUC interval reaches down to .5; new segments always do.
+    propensity becomes champion if it passes every gate (`ml.core.promotion`); new segments always do. `truth` is a
+    Parquet file of true probabilities: with it the report says how much of what is possible is reached.
     Raises `ContractError` for an unreadable contract, a table that does not fit it, or a late-funnel column among the
     pre-checkout features; `warehouse.connect.NothingPublishedError` where there is no published warehouse.
     """
@@ -77,8 +79,10 @@ def train_models(settings: Settings, *, names: Collection[str] = MODEL_NAMES) ->
         facts = _read_facts(connection, sessions)
         thin = explain_thin_sessions(facts.sessions, facts.multi_event_share)
         trainers: dict[str, Callable[[], ModelReport]] = {
-            FULL: lambda: train_from_table(connection, registry, FULL, sessions, started),
-            PRECHECKOUT: lambda: train_from_table(connection, registry, PRECHECKOUT, prefixes, started),
+            FULL: lambda: train_from_table(connection, registry, settings, FULL, sessions, started, truth=truth),
+            PRECHECKOUT: lambda: train_from_table(
+                connection, registry, settings, PRECHECKOUT, prefixes, started, truth=truth
+            ),
             SEGMENTS: lambda: _train_segments(connection, registry, sessions, facts, started),
         }
         reports = [_run(name, train, thin) for name, train in trainers.items() if name in names]
