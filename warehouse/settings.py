@@ -58,6 +58,12 @@ class Settings(BaseSettings):
     retraining_schedule: str | None = Field(
         default="0 9 * * 1", description="Cron of model_retraining; `none` to train only when no model exists."
     )
+    retraining_max_age_days: int = Field(
+        default=7, ge=1, description="After a publication, models of an older training are trained again."
+    )
+    training_budget_seconds: float = Field(
+        default=8, gt=0, description="CPU seconds, by estimate, that the search for a propensity model may take."
+    )
     task_retries: int = Field(default=2, ge=0, description="How often Airflow tries a failed task again.")
     alert_rules: Path = Field(default=PROJECT_DIR / "alerts" / "rules.yml", description="The alert thresholds.")
     slack_token: SecretStr | None = Field(default=None, description="Bot token (xoxb-…).")
@@ -199,6 +205,11 @@ class Settings(BaseSettings):
     def sample_truth_dir(self) -> Path:
         """True purchase probabilities of the sample shop; only evaluation may read them."""
         return self.home / "sample_shop" / "truth"
+
+    @property
+    def sample_truth_path(self) -> Path:
+        """The file of true purchase probabilities of the sample shop."""
+        return self.sample_truth_dir / "session_truth.parquet"
 
     @property
     def airflow_home(self) -> Path:

@@ -1,4 +1,4 @@
-"""The candidate pipelines for purchase propensity: a readable logistic regression and gradient-boosted trees."""
+"""The candidate pipelines for purchase propensity, from the readable logistic regression to averaged trees."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
@@ -15,15 +16,19 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEnc
 
 from ml.core.contract import FeatureContract
 
-Family = Literal["logistic_regression", "gradient_boosting"]
+Family = Literal["logistic_regression", "random_forest", "gradient_boosting", "average"]
 
 RARE_LEVEL_SHARE = 0.01  # levels seen in fewer rows than this share one column
 MAX_LEVELS = 64  # gradient boosting takes at most 255 levels of a categorical column
-LOGISTIC_STRENGTHS = (0.01, 0.1, 1.0)
+LOGISTIC_STRENGTHS = (0.003, 0.03, 0.3)
+FOREST_MIN_LEAF = 50
+FOREST_TREES = 60
+FOREST_ROWS_PER_TREE = 50_000
+FOREST_COLUMN_SHARES = (0.5, 0.25)  # of the columns at each split
 BOOSTING_LEAVES = (7, 15)
 BOOSTING_LEARNING_RATE = 0.05
 BOOSTING_COLUMN_SHARE = 0.3  # of the columns at each split: many of them say nearly the same
-BOOSTING_MAX_ITERATIONS = 240
+BOOSTING_MAX_ITERATIONS = 120
 BOOSTING_ITERATION_STEP = 20
 
 
@@ -41,18 +46,41 @@ class Candidate:
         """
         if self.family == "logistic_regression":
             return _build_logistic(contract, self.params)
-        return _build_boosting(contract, self.params, n_rows, seed)
+        if self.family == "random_forest":
+            return _build_forest(contract, self.params, n_rows, seed)
+        if self.family == "gradient_boosting":
+            return _build_boosting(contract, self.params, n_rows, seed)
+        members = [
+            (member.family, member.build(contract, n_rows, seed=seed))
+            for member in (Candidate(family, params) for family, params in self.params.items())  # type: ignore[arg-type]
+        ]
+        return Pipeline([("model", VotingClassifier(members, voting="soft"))])
 
 
-def list_candidates() -> list[Candidate]:
-    """All candidates, simplest family first; the number of boosting iterations is chosen while fitting."""
+def list_candidates(*, wide: bool = False) -> list[Candidate]:
+    """The single candidates, simplest first; a wide search tries a second forest and larger boosted trees too.
+
+    The number of boosting iterations is chosen while fitting.
+    """
+    n_each = 2 if wide else 1
     return [
         *(Candidate("logistic_regression", {"C": strength}) for strength in LOGISTIC_STRENGTHS),
+        *(Candidate("random_forest", {"max_features": share}) for share in FOREST_COLUMN_SHARES[:n_each]),
         *(
             Candidate("gradient_boosting", {"max_leaf_nodes": leaves, "max_iter": BOOSTING_MAX_ITERATIONS})
-            for leaves in BOOSTING_LEAVES
+            for leaves in BOOSTING_LEAVES[:n_each]
         ),
     ]
+
+
+def average_of(candidates: list[Candidate]) -> Candidate:
+    """The candidate whose probabilities are the mean of these."""
+    return Candidate("average", {candidate.family: candidate.params for candidate in candidates})
+
+
+def drop_constant(contract: FeatureContract, features: pd.DataFrame) -> FeatureContract:
+    """The contract of the columns that vary in `features`; the others teach nothing, and trees refuse empty ones."""
+    return contract.select(name for name in contract.feature_names if features[name].nunique() > 1)
 
 
 def _build_logistic(contract: FeatureContract, params: dict[str, Any]) -> Pipeline:
@@ -86,17 +114,20 @@ def _build_logistic(contract: FeatureContract, params: dict[str, Any]) -> Pipeli
     )
 
 
-def _build_boosting(contract: FeatureContract, params: dict[str, Any], n_rows: int, seed: int) -> Pipeline:
-    plain = contract.names_of_kind("numeric", "flag")
-    categorical = contract.names_of_kind("categorical")
-    encoder = OrdinalEncoder(
-        min_frequency=RARE_LEVEL_SHARE,
-        max_categories=MAX_LEVELS,
-        handle_unknown="use_encoded_value",
-        unknown_value=np.nan,
-        encoded_missing_value=np.nan,
+def _build_forest(contract: FeatureContract, params: dict[str, Any], n_rows: int, seed: int) -> Pipeline:
+    # Deep trees on all rows take a hundred times longer, and rank and calibrate worse, than leaves of 50 on samples.
+    model = RandomForestClassifier(
+        n_estimators=FOREST_TREES,
+        min_samples_leaf=max(FOREST_MIN_LEAF, min(n_rows, FOREST_ROWS_PER_TREE) // 500),
+        max_features=params["max_features"],
+        max_samples=min(1.0, FOREST_ROWS_PER_TREE / n_rows),
+        random_state=seed,
     )
-    columns = [("plain", "passthrough", plain), ("categorical", encoder, categorical)]
+    return Pipeline([("prepare", _prepare_for_trees(contract)), ("model", model)])
+
+
+def _build_boosting(contract: FeatureContract, params: dict[str, Any], n_rows: int, seed: int) -> Pipeline:
+    n_plain = len(contract.names_of_kind("numeric", "flag"))
     model = HistGradientBoostingClassifier(
         learning_rate=BOOSTING_LEARNING_RATE,
         max_iter=params["max_iter"],
@@ -104,8 +135,23 @@ def _build_boosting(contract: FeatureContract, params: dict[str, Any], n_rows: i
         min_samples_leaf=max(20, n_rows // 150),
         max_features=BOOSTING_COLUMN_SHARE,
         l2_regularization=1.0,
-        categorical_features=list(range(len(plain), len(plain) + len(categorical))) or None,
+        categorical_features=list(range(n_plain, len(contract.features))) or None,
         early_stopping=False,
         random_state=seed,
     )
-    return Pipeline([("prepare", ColumnTransformer([step for step in columns if step[2]])), ("model", model)])
+    return Pipeline([("prepare", _prepare_for_trees(contract)), ("model", model)])
+
+
+def _prepare_for_trees(contract: FeatureContract) -> ColumnTransformer:
+    encoder = OrdinalEncoder(
+        min_frequency=RARE_LEVEL_SHARE,
+        max_categories=MAX_LEVELS,
+        handle_unknown="use_encoded_value",
+        unknown_value=np.nan,
+        encoded_missing_value=np.nan,
+    )
+    columns = [
+        ("plain", "passthrough", contract.names_of_kind("numeric", "flag")),
+        ("categorical", encoder, contract.names_of_kind("categorical")),
+    ]
+    return ColumnTransformer([step for step in columns if step[2]])

@@ -1,7 +1,8 @@
-"""Train one purchase-propensity model: choose on validation days, judge once on held-out days."""
+"""Train one purchase-propensity model: choose and calibrate on rolling origins, never on the held-out periods."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,15 +12,35 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
+from ml.core.calibration import Calibration, TrailingWindow, fit_calibration
 from ml.core.contract import FeatureContract
-from ml.core.estimators import BOOSTING_ITERATION_STEP, Candidate, list_candidates
-from ml.core.metrics import Evaluation, Floats, evaluate
-from ml.core.split import MIN_DAYS, TimeSplit, split_by_day
+from ml.core.estimators import (
+    BOOSTING_ITERATION_STEP,
+    Candidate,
+    Family,
+    average_of,
+    drop_constant,
+    list_candidates,
+)
+from ml.core.metrics import Flags, Floats, row_log_losses
+from ml.core.split import MIN_DAYS, Periods, TimeSplit, split_by_day
 
 MIN_TRAIN_POSITIVES = 200
 MIN_TEST_POSITIVES = 50
+MIN_POINT_POSITIVES = 50  # in the periods before the test; a decision point with fewer gets no model
+MIN_FOLD_POSITIVES = 30
 MIN_MULTI_EVENT_SHARE = 0.25
-FITTED_ON = "train and validation days; the held-out days were used for no fit and no choice"
+MIN_SEARCH_ROWS = 4_000
+WIDE_SEARCH_SECONDS = 30.0  # from this budget on, more parameters of each family are tried
+ALL = "all"  # stands for the decision point of whole sessions
+FITTED_ON = "all periods before the test; the held-out ones were used for no fit, no choice and no calibration"
+# CPU seconds of one fit and its predictions: a fixed part, and one per 1,000 rows of 40 columns. The budget is kept by
+# this estimate, not by a clock: a clock would give another model on a busy machine.
+FIT_SECONDS: dict[Family, tuple[float, float]] = {
+    "logistic_regression": (0.05, 0.02),
+    "random_forest": (0.2, 0.1),
+    "gradient_boosting": (0.3, 0.04),
+}
 
 
 @dataclass(frozen=True)
@@ -31,34 +52,72 @@ class NotTrained:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Rows of one feature table: features (n, contract columns), labels (n,), property days (n,), user codes (n,).
+    """Rows of one feature table: features (n, contract columns), labels (n,), periods (n,), user codes (n,).
 
-    `points` (n,) names the decision point of each row, None for whole sessions.
+    `periods` are day numbers, or positions in an order of time; `blocks` (n,) number the steps in which scores are made
+    (for daily scoring the day numbers too) and `window` says which earlier blocks correct a block's base rate.
+    `points` (n,) names the decision point of each row, None for whole sessions. `groups` are columns (n,) to report by;
+    `truth` (n,) are true probabilities where they are known, NaN elsewhere, and serve the report alone.
     """
 
     features: pd.DataFrame
-    labels: npt.NDArray[np.bool_]
-    days: npt.NDArray[np.datetime64]
+    labels: Flags
+    periods: Periods
     users: npt.NDArray[np.int64]
+    blocks: npt.NDArray[np.int64]
+    window: TrailingWindow
     points: npt.NDArray[np.object_] | None = None
+    groups: dict[str, npt.NDArray[np.object_]] = field(default_factory=dict)
+    truth: Floats | None = None
+
+    @property
+    def point_names(self) -> npt.NDArray[np.object_]:
+        """The decision point (n,) of each row, `all` where there are none."""
+        return np.full(len(self.labels), ALL, dtype=object) if self.points is None else self.points
+
+    def take(self, rows: npt.NDArray[np.int64] | Flags) -> TrainingSet:
+        """These rows only."""
+        return TrainingSet(
+            self.features[rows] if rows.dtype == bool else self.features.iloc[rows],
+            self.labels[rows],
+            self.periods[rows],
+            self.users[rows],
+            self.blocks[rows],
+            self.window,
+            None if self.points is None else self.points[rows],
+            {name: values[rows] for name, values in self.groups.items()},
+            None if self.truth is None else self.truth[rows],
+        )
+
+
+@dataclass(frozen=True)
+class PropensityModel:
+    """A fitted pipeline and its calibration for each decision point (`all`: whole sessions)."""
+
+    pipelines: dict[str, Pipeline]
+    calibrations: dict[str, Calibration]
+
+    @threadpool_limits.wrap(limits=1)
+    def predict(self, features: pd.DataFrame, points: npt.NDArray[np.object_] | None = None) -> Floats:
+        """Calibrated purchase probabilities (n,) of feature rows; NaN at decision points without a model."""
+        scores = np.full(len(features), np.nan)
+        for point, pipeline in self.pipelines.items():
+            rows = np.arange(len(features)) if points is None else np.flatnonzero(points == point)
+            if len(rows):
+                raw = _predict_raw(pipeline, features.iloc[rows])
+                scores[rows] = self.calibrations[point].apply(raw)
+        return scores
 
 
 @dataclass(frozen=True)
 class TrainedPropensity:
-    """A fitted pipeline, how it was chosen, and what it does on the held-out days."""
+    """A model, and how it was chosen: each candidate's loss on the rolling origins, and in a sentence why this one."""
 
-    pipeline: Pipeline
+    model: PropensityModel
     candidate: Candidate
     split: TimeSplit
-    validation: list[dict[str, Any]]
-    evaluation: Evaluation
-    by_point: dict[str, Evaluation] = field(default_factory=dict)
-
-    @property
-    def beats_base_rate(self) -> bool:
-        """The held-out ROC-AUC lies above .5 with its whole interval."""
-        low = self.evaluation.metrics["roc_auc"].low
-        return low is not None and low > 0.5
+    search: list[dict[str, Any]]
+    why: str
 
 
 def explain_thin_sessions(n_sessions: int, multi_event_share: float | None) -> str | None:
@@ -76,125 +135,216 @@ def explain_thin_sessions(n_sessions: int, multi_event_share: float | None) -> s
     return None
 
 
+def explain_thin_rows(data: TrainingSet, split: TimeSplit) -> str | None:
+    """Why these rows cannot train and judge a model (too few purchases, one class only), or None."""
+    for part, mask, needed in (
+        ("the training days", split.known_mask(data.periods), MIN_TRAIN_POSITIVES),
+        ("the held-out days", split.test_mask(data.periods), MIN_TEST_POSITIVES),
+    ):
+        purchases = count_purchasing_sessions(data, mask)
+        if purchases < needed:
+            return f"{purchases} sessions with a purchase in {part}; at least {needed} are needed"
+        if data.labels[mask].all():
+            return f"every row of {part} has a purchase: there is nothing to tell apart"
+    return None
+
+
+def count_purchasing_sessions(data: TrainingSet, mask: Flags) -> int:
+    """Sessions with a purchase: a session has one row at each decision point, so the fullest point counts them."""
+    points, counts = np.unique(data.point_names[mask & data.labels].astype(str), return_counts=True)
+    return int(counts.max()) if len(points) else 0
+
+
 # One thread: sums come out in the same order every time, so the same data give the same model; and threads that wait
 # for each other on busy cores cost more than they bring.
 @threadpool_limits.wrap(limits=1)
-def train_propensity(data: TrainingSet, contract: FeatureContract, *, seed: int = 0) -> TrainedPropensity | NotTrained:
-    """Fit every candidate on the oldest days, choose by log-loss on the next ones, judge on the last ones.
+def train_propensity(
+    data: TrainingSet,
+    contract: FeatureContract,
+    *,
+    budget_seconds: float,
+    split: TimeSplit | None = None,
+    seed: int = 0,
+) -> TrainedPropensity | NotTrained:
+    """Choose among the candidates on rolling origins, calibrate the choice there, and fit it on all known periods.
 
-    The simplest family wins unless another is better by more than one standard error of the difference by user.
-    The choice is refitted on train and validation days, and that model is evaluated and returned.
+    Each decision point has a pipeline of its own; family and parameters are shared. Candidates are compared on whole
+    users drawn so that the search costs about `budget_seconds` of CPU (by estimate), by the log-loss that is left when
+    each fold's scores are put on their best calibration line: level and slope are calibrated afterwards, so what counts
+    is what a candidate can tell apart. The simplest family within one standard error (by user) of the best wins
+    (Breiman et al. 1984). `split` defaults to `split_by_day`.
     """
-    n_days = len(np.unique(data.days))
-    if n_days < MIN_DAYS:
-        return NotTrained(f"{n_days} days with sessions; at least {MIN_DAYS} are needed for a split by time")
-    split = split_by_day(data.days)
-    train, validation, test = split.train_mask(data.days), split.validation_mask(data.days), split.test_mask(data.days)
-    for part, mask, needed in (
-        ("the training days", train, MIN_TRAIN_POSITIVES),
-        ("the held-out days", test, MIN_TEST_POSITIVES),
-    ):
-        purchases = _count_purchasing_sessions(data, mask)
-        if purchases < needed:
-            return NotTrained(f"{purchases} sessions with a purchase in {part}; at least {needed} are needed")
-        if data.labels[mask].all():
-            return NotTrained(f"every row of {part} has a purchase: there is nothing to tell apart")
-    if not validation.any():
-        return NotTrained("the validation days have no rows")
-
-    candidate, table = _choose(data, contract, train, validation, seed)
-    known = train | validation
-    pipeline = candidate.build(contract, int(known.sum()), seed=seed)
-    pipeline.fit(data.features[known], data.labels[known])
-    scores = predict_propensity(pipeline, data.features[test])
-    baseline = float(data.labels[known].mean())
-    labels, users = data.labels[test], data.users[test]
-    by_point = {}
-    if data.points is not None:
-        points = data.points[test]
-        for point in sorted(set(points)):
-            rows = points == point
-            earlier = data.labels[known & (data.points == point)]
-            by_point[point] = evaluate(
-                labels[rows],
-                scores[rows],
-                users[rows],
-                baseline=float(earlier.mean()) if len(earlier) else baseline,
-                seed=seed,
-            )
-    return TrainedPropensity(
-        pipeline=pipeline,
-        candidate=candidate,
-        split=split,
-        validation=table,
-        evaluation=evaluate(labels, scores, users, baseline=baseline, seed=seed),
-        by_point=by_point,
-    )
+    if split is None:
+        n_days = len(np.unique(data.periods))
+        if n_days < MIN_DAYS:
+            return NotTrained(f"{n_days} days with sessions; at least {MIN_DAYS} are needed for a split by time")
+        split = split_by_day(data.periods.astype("datetime64[D]"))
+    thin = explain_thin_rows(data, split)
+    if thin is not None:
+        return NotTrained(thin)
+    known = data.take(split.known_mask(data.periods))
+    names, counts = np.unique(known.point_names[known.labels].astype(str), return_counts=True)
+    kept = names[counts >= MIN_POINT_POSITIVES].tolist()
+    known = known.take(np.isin(known.point_names.astype(str), kept))
+    candidates = list_candidates(wide=budget_seconds >= WIDE_SEARCH_SECONDS)
+    n_rows = _count_search_rows(known, split, candidates, budget_seconds, len(kept))
+    searched = known.take(draw_users(known.users, n_rows, seed))
+    folds = _list_folds(searched, split)
+    if not folds:
+        return NotTrained("the days before the held-out ones have too few purchases to compare models on")
+    candidate, table, why = _choose(searched, contract, candidates, folds, seed)
+    scores = _predict_folds(known, contract, candidate, _list_folds(known, split), seed)
+    predicted = np.isfinite(scores)
+    points = known.point_names
+    pipelines, calibrations = {}, {}
+    for point in kept:
+        rows = points == point
+        pipelines[point] = _fit(candidate, contract, known, np.flatnonzero(rows), seed)
+        calibrations[point] = fit_calibration(scores[rows & predicted], known.labels[rows & predicted])
+    return TrainedPropensity(PropensityModel(pipelines, calibrations), candidate, split, table, why)
 
 
-def _count_purchasing_sessions(data: TrainingSet, mask: npt.NDArray[np.bool_]) -> int:
-    """Sessions with a purchase: a session has one row at each decision point, so the fullest point counts them."""
-    if data.points is None:
-        return int(data.labels[mask].sum())
-    points = data.points[mask & data.labels]
-    return max((int((points == point).sum()) for point in set(points)), default=0)
+def _count_search_rows(
+    data: TrainingSet, split: TimeSplit, candidates: list[Candidate], budget_seconds: float, n_points: int
+) -> int:
+    """How many rows the search may use, so that all candidates on all folds cost about the budget."""
+    rows = len(data.labels)
+    share = sum(float(split.train_mask(fold, data.periods).mean()) for fold in split.folds)
+    fixed = sum(FIT_SECONDS[candidate.family][0] for candidate in candidates) * len(split.folds) * n_points
+    per_row = sum(FIT_SECONDS[candidate.family][1] for candidate in candidates) * share / 1_000
+    per_row *= max(1.0, data.features.shape[1] / 40)
+    return min(rows, max(MIN_SEARCH_ROWS, round((budget_seconds - fixed) / per_row)))
 
 
-@threadpool_limits.wrap(limits=1)
-def predict_propensity(pipeline: Pipeline, features: pd.DataFrame) -> Floats:
-    """Purchase probabilities (n,) of feature rows (n, contract columns)."""
-    probabilities: Floats = pipeline.predict_proba(features)[:, 1]
-    return probabilities
+def draw_users(users: npt.NDArray[np.int64], n_rows: int, seed: int) -> Flags:
+    """Rows (n,) of whole users drawn at random, about `n_rows` of them."""
+    if n_rows >= len(users):
+        return np.ones(len(users), dtype=bool)
+    distinct, codes = np.unique(users, return_inverse=True)
+    drawn = np.random.default_rng(seed).random(len(distinct)) < n_rows / len(users)
+    return drawn[codes]
+
+
+def _list_folds(data: TrainingSet, split: TimeSplit) -> list[tuple[Flags, Flags]]:
+    """Train and validation rows of each fold that has enough purchases in both."""
+    folds = [(split.train_mask(fold, data.periods), split.valid_mask(fold, data.periods)) for fold in split.folds]
+    return [
+        (train, valid)
+        for train, valid in folds
+        if min(data.labels[train].sum(), data.labels[valid].sum()) >= MIN_FOLD_POSITIVES
+    ]
 
 
 def _choose(
     data: TrainingSet,
     contract: FeatureContract,
-    train: npt.NDArray[np.bool_],
-    validation: npt.NDArray[np.bool_],
+    candidates: list[Candidate],
+    folds: list[tuple[Flags, Flags]],
     seed: int,
-) -> tuple[Candidate, list[dict[str, Any]]]:
-    labels = data.labels[validation]
-    features = data.features[validation]
-    best: dict[str, tuple[Candidate, Floats]] = {}
+) -> tuple[Candidate, list[dict[str, Any]], str]:
     table = []
-    for candidate in list_candidates():
-        pipeline = candidate.build(contract, int(train.sum()), seed=seed)
-        pipeline.fit(data.features[train], data.labels[train])
-        for fitted, probabilities in _stages(candidate, pipeline, features):
-            losses = _row_log_losses(labels, probabilities)
-            table.append({"family": fitted.family, **fitted.params, "log_loss": round(float(losses.mean()), 6)})
-            held = best.get(fitted.family)
-            if held is None or losses.mean() < held[1].mean():
-                best[fitted.family] = (fitted, losses)
-    (simple, simple_losses), *others = best.values()
-    choice, choice_losses = simple, simple_losses
-    for other, losses in others:
-        gain, error = _mean_and_error_by_user(choice_losses - losses, data.users[validation])
-        if gain > error:
-            choice, choice_losses = other, losses
-    return choice, table
+    best: dict[str, tuple[Candidate, Floats, Floats]] = {}  # family: candidate, its scores, its losses
+
+    def consider(candidate: Candidate, scores: Floats) -> None:
+        losses = _calibrated_losses(data.labels, scores, folds)
+        loss = float(np.nanmean(losses))
+        table.append({"family": candidate.family, **candidate.params, "log_loss": round(loss, 6)})
+        held = best.get(candidate.family)
+        if held is None or loss < np.nanmean(held[2]):
+            best[candidate.family] = candidate, scores, losses
+
+    for candidate in candidates:
+        for stage, scores in _predict_stages(data, contract, candidate, folds, seed):
+            consider(stage, scores)
+    singles = list(best.values())
+    consider(average_of([held[0] for held in singles]), np.mean([held[1] for held in singles], axis=0))
+    judged = np.isfinite(singles[0][2])
+    winner = min(best, key=lambda family: float(np.nanmean(best[family][2])))
+    for family, (candidate, _, losses) in best.items():
+        gap, error = mean_and_error_by_user((losses - best[winner][2])[judged], data.users[judged])
+        if gap <= error:
+            why = (
+                "best log-loss on the rolling origins"
+                if family == winner
+                else f"simplest family within one standard error of the best, {winner}"
+                f" (log-loss {gap:+.5f}, standard error {error:.5f})"
+            )
+            return candidate, table, why
+    raise AssertionError("the best family is within one standard error of itself")
 
 
-def _stages(candidate: Candidate, pipeline: Pipeline, features: pd.DataFrame) -> list[tuple[Candidate, Floats]]:
-    """Probabilities of a fitted candidate; for boosting, after every so many iterations (stopping by time order)."""
-    if candidate.family == "logistic_regression":
-        return [(candidate, predict_propensity(pipeline, features))]
-    prepared = pipeline["prepare"].transform(features)
-    return [
-        (Candidate(candidate.family, {**candidate.params, "max_iter": iteration}), probabilities[:, 1])
-        for iteration, probabilities in enumerate(pipeline["model"].staged_predict_proba(prepared), start=1)
-        if iteration % BOOSTING_ITERATION_STEP == 0
-    ]
+def _predict_stages(
+    data: TrainingSet, contract: FeatureContract, candidate: Candidate, folds: list[tuple[Flags, Flags]], seed: int
+) -> Iterator[tuple[Candidate, Floats]]:
+    """Rolling predictions (n,) of a candidate, NaN outside of the folds; of boosting, at every 20th iteration."""
+    if candidate.family != "gradient_boosting":
+        yield candidate, _predict_folds(data, contract, candidate, folds, seed)
+        return
+    stages = list(range(BOOSTING_ITERATION_STEP, candidate.params["max_iter"] + 1, BOOSTING_ITERATION_STEP))
+    scores = np.full((len(stages), len(data.labels)), np.nan)
+    for pipeline, rows in _fit_folds(data, contract, candidate, folds, seed):
+        if isinstance(pipeline, float):
+            scores[:, rows] = pipeline
+            continue
+        features = data.features.iloc[rows][list(pipeline.feature_names_in_)]
+        staged = pipeline["model"].staged_predict_proba(pipeline["prepare"].transform(features))
+        for iteration, probabilities in enumerate(staged, start=1):
+            if iteration % BOOSTING_ITERATION_STEP == 0:
+                scores[iteration // BOOSTING_ITERATION_STEP - 1, rows] = probabilities[:, 1]
+    for stage, row in zip(stages, scores, strict=True):
+        yield Candidate(candidate.family, {**candidate.params, "max_iter": stage}), row
 
 
-def _row_log_losses(labels: npt.NDArray[np.bool_], probabilities: Floats) -> Floats:
-    clipped = np.clip(probabilities, 1e-15, 1 - 1e-15)
-    losses: Floats = -np.where(labels, np.log(clipped), np.log1p(-clipped))
+def _predict_folds(
+    data: TrainingSet, contract: FeatureContract, candidate: Candidate, folds: list[tuple[Flags, Flags]], seed: int
+) -> Floats:
+    scores = np.full(len(data.labels), np.nan)
+    for pipeline, rows in _fit_folds(data, contract, candidate, folds, seed):
+        scores[rows] = pipeline if isinstance(pipeline, float) else _predict_raw(pipeline, data.features.iloc[rows])
+    return scores
+
+
+def _fit_folds(
+    data: TrainingSet, contract: FeatureContract, candidate: Candidate, folds: list[tuple[Flags, Flags]], seed: int
+) -> Iterator[tuple[Pipeline | float, npt.NDArray[np.int64]]]:
+    """For each fold and decision point the pipeline fitted before it (the base rate where there is one class only)."""
+    points = data.point_names
+    for train, valid in folds:
+        for point in sorted(set(points[valid])):
+            of_point = points == point
+            fitted_on, rows = np.flatnonzero(train & of_point), np.flatnonzero(valid & of_point)
+            if len(np.unique(data.labels[fitted_on])) < 2:
+                yield float(data.labels[train].mean()), rows
+            else:
+                yield _fit(candidate, contract, data, fitted_on, seed), rows
+
+
+def _fit(
+    candidate: Candidate, contract: FeatureContract, data: TrainingSet, rows: npt.NDArray[np.int64], seed: int
+) -> Pipeline:
+    features = data.features.iloc[rows]
+    used = drop_constant(contract, features)
+    if not used.features:
+        raise ValueError(f"{contract.name}: no feature varies in {len(rows):,} training rows")
+    pipeline = candidate.build(used, len(rows), seed=seed)
+    return pipeline.fit(features[used.feature_names], data.labels[rows])
+
+
+def _predict_raw(pipeline: Pipeline, features: pd.DataFrame) -> Floats:
+    probabilities: Floats = pipeline.predict_proba(features[list(pipeline.feature_names_in_)])[:, 1]
+    return probabilities
+
+
+def _calibrated_losses(labels: Flags, scores: Floats, folds: list[tuple[Flags, Flags]]) -> Floats:
+    """Log-loss of each row (n,) once each fold's scores are on their best line; NaN outside of the folds."""
+    losses = np.full(len(labels), np.nan)
+    for _, valid in folds:
+        calibration = fit_calibration(scores[valid], labels[valid])
+        losses[valid] = row_log_losses(labels[valid], calibration.apply(scores[valid]))
     return losses
 
 
-def _mean_and_error_by_user(differences: Floats, users: npt.NDArray[np.int64]) -> tuple[float, float]:
+def mean_and_error_by_user(differences: Floats, users: npt.NDArray[np.int64]) -> tuple[float, float]:
     """Mean of row differences and its standard error, clustered by user (rows of one user are not independent)."""
     mean = float(differences.mean())
     _, codes = np.unique(users, return_inverse=True)

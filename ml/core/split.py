@@ -1,63 +1,110 @@
-"""The time split: whole days, oldest for training, then validation, the newest held out."""
+"""The time split: rolling origins for every choice, the newest periods held out for judging alone."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+Periods = npt.NDArray[np.int64]
+
 MIN_DAYS = 14
 MIN_TEST_DAYS = 7
+MIN_PERIODS = 3
 TEST_SHARE = 0.2
-VALIDATION_SHARE = 0.2
+ROLLING_SHARE = 0.6  # of the periods before the test: these are predicted in turn, from what came before each
+N_FOLDS = 3
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One rolling origin: trained on every period before `valid_from`, judged on `valid_from` to `valid_to`."""
+
+    valid_from: int
+    valid_to: int
 
 
 @dataclass(frozen=True)
 class TimeSplit:
-    """First day of validation and of the held-out test; days are property dates, every bound is inclusive."""
+    """Periods as ordinal numbers (days since 1970, or positions in an order); every bound is inclusive."""
 
-    first_day: dt.date
-    validation_from: dt.date
-    test_from: dt.date
-    last_day: dt.date
+    first: int
+    folds: tuple[Fold, ...]
+    test_from: int
+    last: int
 
-    def train_mask(self, days: npt.NDArray[np.datetime64]) -> npt.NDArray[np.bool_]:
-        """Rows before validation."""
-        return days < np.datetime64(self.validation_from)
+    def train_mask(self, fold: Fold, periods: Periods) -> npt.NDArray[np.bool_]:
+        """Rows before the fold's origin. Features look back strictly, so no gap is needed between the two."""
+        return periods < fold.valid_from
 
-    def validation_mask(self, days: npt.NDArray[np.datetime64]) -> npt.NDArray[np.bool_]:
-        """Rows on which estimators are chosen."""
-        return (days >= np.datetime64(self.validation_from)) & (days < np.datetime64(self.test_from))
+    def valid_mask(self, fold: Fold, periods: Periods) -> npt.NDArray[np.bool_]:
+        """Rows that the fold predicts."""
+        return (periods >= fold.valid_from) & (periods <= fold.valid_to)
 
-    def test_mask(self, days: npt.NDArray[np.datetime64]) -> npt.NDArray[np.bool_]:
-        """Rows held out: never used for fitting or for any choice."""
-        return days >= np.datetime64(self.test_from)
+    def known_mask(self, periods: Periods) -> npt.NDArray[np.bool_]:
+        """Rows before the test: all that fits, choices and calibration may use."""
+        return periods < self.test_from
 
-    def to_dict(self) -> dict[str, str]:
-        """ISO dates."""
+    def test_mask(self, periods: Periods) -> npt.NDArray[np.bool_]:
+        """Rows held out: never used for fitting, calibration or any choice."""
+        return periods >= self.test_from
+
+    def to_dict(self, name: Callable[[int], str]) -> dict[str, object]:
+        """JSON-able form; `name` writes a period for people."""
         return {
-            "train_from": self.first_day.isoformat(),
-            "validation_from": self.validation_from.isoformat(),
-            "test_from": self.test_from.isoformat(),
-            "test_to": self.last_day.isoformat(),
+            "train_from": name(self.first),
+            "rolling_origins": [
+                {"valid_from": name(fold.valid_from), "valid_to": name(fold.valid_to)} for fold in self.folds
+            ],
+            "test_from": name(self.test_from),
+            "test_to": name(self.last),
         }
 
 
-def split_by_day(days: npt.NDArray[np.datetime64]) -> TimeSplit:
-    """Split the distinct days of `days` (n,) into train, validation (20 %) and test (the last 20 %, at least 7 days).
+def split_periods(periods: Periods, *, test_from: int | None = None, min_test: int = 1) -> TimeSplit:
+    """Split the distinct periods of `periods` (n,): the last fifth, at least `min_test`, is the test.
 
-    A day lies in exactly one part. Raises `ValueError` with fewer than 14 distinct days.
+    With `test_from` the test starts there instead. The last three fifths of the rest are cut into three folds, each
+    predicted from everything before it (rolling origin with an expanding window, Tashman 2000). A period lies in one
+    part only. Raises `ValueError` with fewer than three periods, or fewer than two before the test.
     """
-    distinct = np.unique(days.astype("datetime64[D]"))
-    if len(distinct) < MIN_DAYS:
-        raise ValueError(f"{len(distinct)} days with data; {MIN_DAYS} are needed")
-    n_test = max(MIN_TEST_DAYS, round(TEST_SHARE * len(distinct)))
-    n_validation = max(1, round(VALIDATION_SHARE * len(distinct)))
+    distinct = np.unique(periods)
+    if len(distinct) < MIN_PERIODS:
+        raise ValueError(f"{len(distinct)} periods with data; {MIN_PERIODS} are needed")
+    if test_from is None:
+        test_from = int(distinct[-max(min_test, round(TEST_SHARE * len(distinct)))])
+    known = distinct[distinct < test_from]
+    if len(known) < 2 or len(known) == len(distinct):
+        raise ValueError(
+            f"{len(known)} periods before the test and {len(distinct) - len(known)} in it; 2 and 1 are needed"
+        )
+    rolling = known[-min(len(known) - 1, max(N_FOLDS, round(ROLLING_SHARE * len(known)))) :]
+    parts = np.array_split(rolling, min(N_FOLDS, len(rolling)))
     return TimeSplit(
-        first_day=distinct[0].item(),
-        validation_from=distinct[-n_test - n_validation].item(),
-        test_from=distinct[-n_test].item(),
-        last_day=distinct[-1].item(),
+        first=int(distinct[0]),
+        folds=tuple(Fold(int(part[0]), int(part[-1])) for part in parts),
+        test_from=test_from,
+        last=int(distinct[-1]),
     )
+
+
+def split_by_day(days: npt.NDArray[np.datetime64]) -> TimeSplit:
+    """`split_periods` over calendar days, at least seven of them held out; `ValueError` with fewer than 14 days."""
+    ordinals = to_day_numbers(days)
+    n_days = len(np.unique(ordinals))
+    if n_days < MIN_DAYS:
+        raise ValueError(f"{n_days} days with data; {MIN_DAYS} are needed")
+    return split_periods(ordinals, min_test=MIN_TEST_DAYS)
+
+
+def to_day_numbers(days: npt.NDArray[np.datetime64]) -> Periods:
+    """Days since 1970 (n,)."""
+    return days.astype("datetime64[D]").astype(np.int64)
+
+
+def name_day(number: int) -> str:
+    """The ISO date of a day number."""
+    return (dt.date(1970, 1, 1) + dt.timedelta(days=number)).isoformat()

@@ -1,4 +1,4 @@
-"""Models on disk: `<name>/<version>/{model.skops,manifest.json}`, `<name>/champion.json`; each appears at once."""
+"""Models on disk: `<name>/<version>/{model.skops,manifest.json,model_card.html}` and `<name>/champion.json`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,14 @@ from ml.core.contract import ContractError, FeatureContract
 
 MODEL_FILE = "model.skops"
 MANIFEST_FILE = "manifest.json"
+CARD_FILE = "model_card.html"
 CHAMPION_FILE = "champion.json"
 LAST_REPORT_FILE = "last_training.json"
 WRITING_PREFIX = ".writing-"
+MANIFEST_HASH = "manifest_sha256"
+FORMAT = 2  # of the files of a version; raise it when an older one can't be read any more
+MAX_HISTORY = 20  # earlier champions that a rollback can reach
+ONLY = "all"  # the key of a model that is one pipeline
 VERSION_PATTERN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 # What our own pipelines hold beyond what skops trusts by itself (scikit-learn's estimators, numpy's arrays and ufuncs).
@@ -32,8 +37,10 @@ VERSION_PATTERN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 TRUSTED_TYPES = (
     "numpy.dtype",  # of encoded categories and scaled columns
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",  # one tree: arrays of nodes
+    "sklearn.tree._tree.Tree",  # one tree of a forest: arrays of nodes and values
     "functools.partial",  # HistGradientBoosting wraps check_array for its categorical columns
     "sklearn.utils.validation.check_array",
+    "sklearn.utils._bunch.Bunch",  # a dictionary: the members of averaged models by name
 )
 
 
@@ -41,15 +48,24 @@ class ModelRefusedError(RuntimeError):
     """A stored model is missing, broken, changed or holds something foreign; it is not loaded."""
 
 
+class ModelOutdatedError(ModelRefusedError):
+    """A stored model was written by an older Funnelhouse, in a form that is not read any more."""
+
+
 @dataclass(frozen=True)
 class StoredModel:
-    """A model that has been read and checked."""
+    """A model that has been read and checked; its pipelines by decision point (`all`: the only one)."""
 
     name: str
     version: str
-    pipeline: Pipeline
+    pipelines: dict[str, Pipeline]
     contract: FeatureContract
     manifest: dict[str, Any]
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline of a model that has one."""
+        return self.pipelines[ONLY]
 
 
 @dataclass(frozen=True)
@@ -87,13 +103,22 @@ class ModelRegistry:
             removed.append(f"{path.parent.name}/{path.name}")
         return removed
 
-    def save(self, name: str, pipeline: Pipeline, manifest: dict[str, Any], *, trained_at: dt.datetime) -> str:
+    def save(
+        self,
+        name: str,
+        model: Pipeline | dict[str, Pipeline],
+        manifest: dict[str, Any],
+        *,
+        trained_at: dt.datetime,
+        card: str | None = None,
+    ) -> str:
         """Write a new version and return its id: UTC time of training and the first 8 digits of the model's hash.
 
-        The folder appears under its final name only when it is complete and on disk. Raises `ModelRefusedError` if the
-        pipeline holds a type that could not be loaded again.
+        `model` is one pipeline or one for each decision point; `card` the model card's HTML. The folder appears under
+        its final name only when it is complete and on disk. Raises `ModelRefusedError` if the model holds a type that
+        could not be loaded again.
         """
-        content = skops.io.dumps(pipeline)
+        content = skops.io.dumps({ONLY: model} if isinstance(model, Pipeline) else model)
         foreign = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED_TYPES))
         if foreign:
             raise ModelRefusedError(f"{name}: the pipeline holds types that are not on the list: {', '.join(foreign)}")
@@ -103,30 +128,62 @@ class ModelRegistry:
         temporary = folder / f"{WRITING_PREFIX}{version}"
         temporary.mkdir(parents=True)
         _write_durably(temporary / MODEL_FILE, content)
+        if card is not None:
+            _write_durably(temporary / CARD_FILE, card.encode())
         full = {
             **manifest,
+            "format": FORMAT,
             "name": name,
             "version": version,
             "trained_at": trained_at.astimezone(dt.UTC).isoformat(),
             "model_sha256": sha256,
             "trusted_types": sorted(skops.io.get_untrusted_types(data=content)),
         }
-        _write_durably(temporary / MANIFEST_FILE, _to_json(full))
+        _write_durably(temporary / MANIFEST_FILE, _to_json({**full, MANIFEST_HASH: _hash_manifest(full)}))
         _sync_folder(temporary)
         os.rename(temporary, folder / version)  # noqa: PTH104
         _sync_folder(folder)
         return version
 
     def promote(self, name: str, version: str, *, reason: str) -> None:
-        """Make a complete version the champion; readers see the old one or the new one, nothing between."""
-        if not (self.root / name / version / MANIFEST_FILE).exists():
-            raise ModelRefusedError(f"{name} has no version {version}")
-        previous = self.champion_version(name)
+        """Make a complete version the champion; readers see the old one or the new one, nothing between.
+
+        The champion before it is remembered for `roll_back`. Raises `ModelRefusedError` for an unknown version.
+        """
+        if not VERSION_PATTERN.fullmatch(version) or not (self.root / name / version / MANIFEST_FILE).exists():
+            raise ModelRefusedError(
+                f"{name} has no version {version}: `python -m ml models` lists what there is in {self.root}"
+            )
+        earlier = self._read_champion(name)
+        history = [] if earlier is None else [*earlier.get("history", []), earlier["version"]]
+        self._write_champion(name, version, reason, [entry for entry in history if entry != version])
+
+    def roll_back(self, name: str) -> tuple[str, str]:
+        """Make the previous champion the champion again; returns the version that was it, and the one that is.
+
+        Raises `ModelRefusedError` where there is no earlier one on disk.
+        """
+        champion = self._read_champion(name)
+        if champion is None:
+            raise ModelRefusedError(f"{name} has no champion: there is nothing to roll back")
+        history = list(champion.get("history", []))
+        while history:
+            version = history.pop()
+            if (self.root / name / version / MANIFEST_FILE).exists():
+                self._write_champion(name, version, f"rolled back from {champion['version']}", history)
+                return champion["version"], version
+        raise ModelRefusedError(
+            f"{name}: no champion before {champion['version']} is known; promote a version with "
+            f"`python -m ml models promote {name} VERSION`, or retire it with `python -m ml retire {name}`"
+        )
+
+    def _write_champion(self, name: str, version: str, reason: str, history: list[str]) -> None:
         text = _to_json(
             {
                 "version": version,
                 "reason": reason,
-                "previous": previous,
+                "previous": history[-1] if history else None,
+                "history": history[-MAX_HISTORY:],
                 "promoted_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             }
         )
@@ -135,6 +192,10 @@ class ModelRegistry:
         _write_durably(temporary, text)
         os.replace(temporary, folder / CHAMPION_FILE)  # noqa: PTH105
         _sync_folder(folder)
+
+    def card_path(self, name: str, version: str) -> Path:
+        """Where the model card of a version lies."""
+        return self.root / name / version / CARD_FILE
 
     def write_last_report(self, report: dict[str, Any]) -> None:
         """Keep what the newest training said, also of models that it did not train."""
@@ -152,13 +213,18 @@ class ModelRegistry:
 
     def champion_version(self, name: str) -> str | None:
         """The champion's version, None where there is none."""
+        champion = self._read_champion(name)
+        return None if champion is None else str(champion["version"])
+
+    def _read_champion(self, name: str) -> dict[str, Any] | None:
         path = self.root / name / CHAMPION_FILE
         if not path.exists():
             return None
-        version = _read_json(path).get("version")
-        if not isinstance(version, str) or not VERSION_PATTERN.fullmatch(version):
-            raise ModelRefusedError(f"{path}: {version!r} is not a version; train again or restore the file")
-        return version
+        champion = _read_json(path)
+        for version in (champion.get("version"), *champion.get("history", [])):
+            if not isinstance(version, str) or not VERSION_PATTERN.fullmatch(version):
+                raise ModelRefusedError(f"{path}: {version!r} is not a version; train again or restore the file")
+        return champion
 
     def load_champion(self, name: str) -> StoredModel | None:
         """The champion, checked as `load` checks; None where there is none."""
@@ -168,7 +234,7 @@ class ModelRegistry:
     def load(self, name: str, version: str) -> StoredModel:
         """Read one version. Raises `ModelRefusedError` if a file is missing or changed, or holds a foreign type."""
         folder = self.root / name / version
-        manifest = _read_json(folder / MANIFEST_FILE)
+        manifest = self.read_manifest(name, version)
         path = folder / MODEL_FILE
         if not path.exists():
             raise ModelRefusedError(f"{path} is missing: {_ADVICE}")
@@ -179,32 +245,57 @@ class ModelRegistry:
             foreign = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED_TYPES))
             if foreign:
                 raise ModelRefusedError(f"{path} holds foreign types: {', '.join(foreign)}: {_ADVICE}")
-            pipeline = skops.io.loads(content, trusted=list(TRUSTED_TYPES))
+            content = skops.io.loads(content, trusted=list(TRUSTED_TYPES))
         except ModelRefusedError:
             raise
         except Exception as error:
             raise ModelRefusedError(f"{path} can't be read as a model ({error}): {_ADVICE}") from error
-        if not isinstance(pipeline, Pipeline):
-            raise ModelRefusedError(f"{path} holds a {type(pipeline).__name__}, not a pipeline: {_ADVICE}")
+        if not isinstance(content, dict) or not content:
+            raise ModelRefusedError(f"{path} holds a {type(content).__name__}, not pipelines by name: {_ADVICE}")
+        for key, pipeline in content.items():
+            if not isinstance(pipeline, Pipeline):
+                raise ModelRefusedError(
+                    f"{path} holds a {type(pipeline).__name__} as {key!r}, not a pipeline: {_ADVICE}"
+                )
         try:
             contract = FeatureContract.from_dict(manifest.get("contract") or {})
         except ContractError as error:
             raise ModelRefusedError(f"{folder / MANIFEST_FILE}: {error}: {_ADVICE}") from error
-        return StoredModel(name, version, pipeline, contract, manifest)
+        return StoredModel(name, version, content, contract, manifest)
+
+    def read_manifest(self, name: str, version: str) -> dict[str, Any]:
+        """What is known about a version; raises `ModelRefusedError` for a missing, broken or changed manifest."""
+        path = self.root / name / version / MANIFEST_FILE
+        manifest = _read_json(path)
+        if manifest.get("format") != FORMAT:
+            raise ModelOutdatedError(
+                f"{path} was written by another version of Funnelhouse (format {manifest.get('format', 1)}, this one "
+                f"reads {FORMAT}): train again with `python -m ml train`"
+            )
+        stored = manifest.pop(MANIFEST_HASH, None)
+        if stored != _hash_manifest(manifest):
+            raise ModelRefusedError(f"{path} is not what was written (its hash differs): {_ADVICE}")
+        return manifest
 
     def list_versions(self) -> list[StoredVersion]:
-        """Every complete version, by model name, newest first."""
+        """Every complete version that can be read, by model name, newest first; outdated ones are left out."""
         versions = []
         for folder in sorted(path for path in self.root.glob("*") if path.is_dir()):
             champion = self.champion_version(folder.name)
             for path in sorted(folder.glob(f"*/{MANIFEST_FILE}"), reverse=True):
                 version = path.parent.name
                 if VERSION_PATTERN.fullmatch(version):
-                    versions.append(StoredVersion(folder.name, version, version == champion, _read_json(path)))
+                    with suppress(ModelOutdatedError):
+                        manifest = self.read_manifest(folder.name, version)
+                        versions.append(StoredVersion(folder.name, version, version == champion, manifest))
         return versions
 
 
 _ADVICE = "it is not loaded; restore it or train again with `python -m ml train`"
+
+
+def _hash_manifest(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(_to_json(manifest)).hexdigest()
 
 
 def _to_json(values: dict[str, Any]) -> bytes:

@@ -1,1 +1,1 @@
-"""The two jobs: train on the published warehouse, score the build file."""
+"""The jobs: train on the published warehouse, score the build file."""

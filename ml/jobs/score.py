@@ -10,12 +10,16 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from ml.core.calibration import TrailingWindow, solve_trailing_shifts
 from ml.core.contract import ContractMismatchError, FeatureTable, require_same_contract
-from ml.core.propensity import predict_propensity
+from ml.core.metrics import from_logit, to_logit
+from ml.core.propensity import PropensityModel
 from ml.core.segmentation import predict_segments
-from ml.io.contracts import check_table, contract_path, require_tables
+from ml.core.split import to_day_numbers
+from ml.io.contracts import SESSIONS, check_table, contract_path, require_tables
 from ml.io.frames import read_frame, split_columns
 from ml.io.predictions import (
     TABLE,
@@ -27,15 +31,18 @@ from ml.io.predictions import (
     ensure_table,
     insert_batch,
     list_sessions_to_score,
+    write_versions,
 )
-from ml.io.registry import ModelRegistry, StoredModel
-from ml.jobs.train import FULL, PRECHECKOUT, SEGMENTS
+from ml.io.registry import ModelOutdatedError, ModelRegistry, StoredModel
+from ml.jobs.propensity import restore_propensity
+from ml.jobs.report import FULL, PRECHECKOUT, SEGMENTS
 from warehouse.connect import open_build
 from warehouse.settings import Settings
 
 log = logging.getLogger(__name__)
 
 BATCH_ROWS = 200_000
+SESSIONS_PER_DAY = 2_000  # of the trailing window: enough to know a base rate, whatever the size of the shop
 
 
 @dataclass(frozen=True)
@@ -56,17 +63,20 @@ class ScoreReport:
 
 
 @dataclass(frozen=True)
+class _Propensity:
+    """A champion with its table, and the shift in log-odds of each day that it has to score."""
+
+    stored: StoredModel
+    model: PropensityModel
+    table: FeatureTable
+    shifts: dict[int, float]
+
+
+@dataclass(frozen=True)
 class _Champions:
-    full: StoredModel | None
-    precheckout: StoredModel | None
+    full: _Propensity | None
+    precheckout: _Propensity | None
     segments: StoredModel | None
-
-    @property
-    def versions(self) -> ChampionVersions:
-        def version(model: StoredModel | None) -> str | None:
-            return None if model is None else model.version
-
-        return ChampionVersions(version(self.full), version(self.precheckout), version(self.segments))
 
 
 def score_sessions(settings: Settings, *, batch_rows: int = BATCH_ROWS) -> ScoreReport:
@@ -74,27 +84,35 @@ def score_sessions(settings: Settings, *, batch_rows: int = BATCH_ROWS) -> Score
 
     Scored are the sessions without a row, of a date the build rewrote, or scored by other versions than the champions';
     rows of sessions that are gone are deleted. `propensity_precheckout` is that of the session's latest decision point
-    at which it is at risk, null where there is none. A champion whose contract differs from the YAML's is refused: its
-    scores are empty until it is trained again, and the rest of the run goes on. Raises `ContractMismatchError` if the
-    tables differ from the YAML; `ModelRefusedError` for a broken or foreign model file.
+    at which it is at risk and for which there is a model, null where there is none. Both propensities are moved, day by
+    day, to the purchase rate of the days that were final when the day began. A champion whose contract differs from the
+    YAML's, or that an older Funnelhouse wrote, is refused: its scores are empty until it is trained again, and the rest
+    of the run goes on. Raises `ContractMismatchError` if the tables differ from the YAML; `ModelRefusedError` for a
+    broken or foreign model file.
     """
     begun = time.monotonic()
     sessions, prefixes = require_tables(contract_path(settings))
-    champions, refused = _load_champions(ModelRegistry(settings.models_dir), sessions, prefixes)
-    versions = champions.versions
+    stored, refused = _load_champions(ModelRegistry(settings.models_dir), sessions, prefixes)
+    versions = ChampionVersions(*(None if model is None else model.version for model in stored))
     scored_at = dt.datetime.now(dt.UTC).replace(microsecond=0)
     with open_build(settings) as connection:
         check_table(connection, sessions)
         check_table(connection, prefixes)
         ensure_table(connection)
+        write_versions(connection, (model for model in stored if model is not None and model.name != SEGMENTS))
         to_score = list_sessions_to_score(connection, versions)
         orphans = count_orphans(connection)
         if to_score or orphans:
             connection.execute("begin transaction")
             try:
+                champions = _Champions(
+                    full=_prepare(connection, stored[0], sessions),
+                    precheckout=_prepare(connection, stored[1], prefixes),
+                    segments=stored[2],
+                )
                 delete_stale(connection)
                 for first in range(1, to_score + 1, batch_rows):
-                    batch = _score_batch(connection, champions, sessions, prefixes, first, first + batch_rows - 1)
+                    batch = _score_batch(connection, champions, sessions, first, first + batch_rows - 1)
                     insert_batch(connection, batch, versions, scored_at=scored_at)
                     log.info("scored %s of %s sessions", f"{min(first + batch_rows - 1, to_score):,}", f"{to_score:,}")
             except BaseException:
@@ -125,27 +143,72 @@ def score_sessions(settings: Settings, *, batch_rows: int = BATCH_ROWS) -> Score
 
 def _load_champions(
     registry: ModelRegistry, sessions: FeatureTable, prefixes: FeatureTable
-) -> tuple[_Champions, dict[str, str]]:
-    loaded: dict[str, StoredModel | None] = {}
+) -> tuple[tuple[StoredModel | None, ...], dict[str, str]]:
+    loaded: list[StoredModel | None] = []
     refused: dict[str, str] = {}
     for name, table in ((FULL, sessions), (PRECHECKOUT, prefixes), (SEGMENTS, sessions)):
-        model = registry.load_champion(name)
-        if model is not None:
-            try:
+        model = None
+        try:
+            model = registry.load_champion(name)
+            if model is not None:
                 require_same_contract(model.contract, table.contract, model_name=name)
-            except ContractMismatchError as error:
-                log.error("%s is not used: %s", name, error)
-                refused[name] = str(error)
-                model = None
-        loaded[name] = model
-    return _Champions(loaded[FULL], loaded[PRECHECKOUT], loaded[SEGMENTS]), refused
+        except (ContractMismatchError, ModelOutdatedError) as error:
+            log.error("%s is not used: %s", name, error)
+            refused[name] = str(error)
+            model = None
+        loaded.append(model)
+    return tuple(loaded), refused
+
+
+def _prepare(
+    connection: duckdb.DuckDBPyConnection, stored: StoredModel | None, table: FeatureTable
+) -> _Propensity | None:
+    """The champion with the shift of each day to score; a day's window lies before it, so no label can leak."""
+    if stored is None:
+        return None
+    model, window = restore_propensity(stored)
+    listed = connection.execute(f"select distinct session_date from {TO_SCORE} order by session_date").df()
+    days = to_day_numbers(listed["session_date"].to_numpy(dtype="datetime64[D]"))
+    return _Propensity(stored, model, table, _solve_shifts(connection, stored, model, table, window, days))
+
+
+def _solve_shifts(
+    connection: duckdb.DuckDBPyConnection,
+    stored: StoredModel,
+    model: PropensityModel,
+    table: FeatureTable,
+    window: TrailingWindow,
+    days: npt.NDArray[np.int64],
+) -> dict[int, float]:
+    if not len(days):
+        return {}
+    first, last = window.list_blocks(int(days[0])).start, window.list_blocks(int(days[-1])).stop - 1
+    # The same sessions of a day, whatever else is scored: a score must not depend on how often a run was made.
+    source = f"""(
+        from {table.relation}
+        where {_point_condition(table, model)} and session_id in (
+            select session_id from ml.{SESSIONS}
+            where session_date between date '1970-01-01' + {first} and date '1970-01-01' + {last}
+            qualify row_number() over (
+                partition by session_date order by md5(session_id), session_id
+            ) <= {SESSIONS_PER_DAY}
+        )
+    )"""
+    order = ["session_id"] if table.point is None else ["session_id", table.point]
+    extra = ["session_id", "session_date", f"cast({table.label} as boolean) as label"]
+    features, keys = _read(connection, source, stored, [*extra, *_point_column(table)], order)
+    if not len(keys):
+        return {}
+    scores = model.predict(features, None if table.point is None else keys["point"].to_numpy(dtype=object))
+    blocks = to_day_numbers(keys["session_date"].to_numpy(dtype="datetime64[D]"))
+    shifts = solve_trailing_shifts(scores, keys["label"].to_numpy(dtype=bool), blocks, days, window)
+    return dict(zip(days.tolist(), shifts.tolist(), strict=True))
 
 
 def _score_batch(
     connection: duckdb.DuckDBPyConnection,
     champions: _Champions,
     sessions: FeatureTable,
-    prefixes: FeatureTable,
     first: int,
     last: int,
 ) -> ScoredBatch:
@@ -165,33 +228,57 @@ def _score_batch(
     )
     rows = pd.Index(batch.session_ids)
     if champions.full is not None:
-        source = f"(from {sessions.relation} where session_id in ({wanted}))"
-        features, keys = _read(connection, source, champions.full, ["session_id"])
-        batch.propensity_full[rows.get_indexer(pd.Index(keys["session_id"]))] = predict_propensity(
-            champions.full.pipeline, features
-        )
+        at, scores, _ = _score_propensity(connection, champions.full, wanted, rows)
+        batch.propensity_full[at] = scores
+    if champions.precheckout is not None:
+        at, scores, points = _score_propensity(connection, champions.precheckout, wanted, rows)
+        batch.propensity_precheckout[at] = scores
+        batch.decision_points[at] = points
     if champions.segments is not None:
         source = f"(from {sessions.relation} where session_id in ({wanted}))"
-        features, keys = _read(connection, source, champions.segments, ["session_id"])
+        features, keys = _read(connection, source, champions.segments, ["session_id"], ["session_id"])
         names = {segment["segment_id"]: segment["name"] for segment in champions.segments.manifest["segments"]}
         at = rows.get_indexer(pd.Index(keys["session_id"]))
         ids = predict_segments(champions.segments.pipeline, features)
         batch.segment_ids[at] = ids
         batch.segment_names[at] = [names[segment_id] for segment_id in ids.tolist()]
-    if champions.precheckout is not None:
-        source = (
-            f"(from {prefixes.relation} where {prefixes.risk} and session_id in ({wanted}) "
-            "qualify row_number() over (partition by session_id order by decision_events desc) = 1)"
-        )
-        features, keys = _read(connection, source, champions.precheckout, ["session_id", f"{prefixes.point} as point"])
-        if len(features):
-            at = rows.get_indexer(pd.Index(keys["session_id"]))
-            batch.propensity_precheckout[at] = predict_propensity(champions.precheckout.pipeline, features)
-            batch.decision_points[at] = keys["point"].to_numpy(dtype=object)
     return batch
 
 
+def _score_propensity(
+    connection: duckdb.DuckDBPyConnection, champion: _Propensity, wanted: str, rows: pd.Index
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64], npt.NDArray[np.object_] | None]:
+    """Positions in the batch, scores and decision points of those of the wanted sessions that have a score."""
+    table = champion.table
+    source = f"(from {table.relation} where {_point_condition(table, champion.model)} and session_id in ({wanted})"
+    if table.point is not None:
+        latest = [name for name in ("decision_seconds", "decision_events") if name in table.column_types]
+        moments = ", ".join([*(f"{name} desc" for name in latest), table.point])
+        source += f" qualify row_number() over (partition by session_id order by {moments}) = 1"
+    extra = ["session_id", "session_date", *_point_column(table)]
+    features, keys = _read(connection, f"{source})", champion.stored, extra, ["session_id"])
+    if not len(keys):
+        return np.empty(0, dtype=np.intp), np.empty(0), None
+    points = None if table.point is None else keys["point"].to_numpy(dtype=object)
+    days = to_day_numbers(keys["session_date"].to_numpy(dtype="datetime64[D]"))
+    shifts = np.array([champion.shifts.get(day, 0.0) for day in days.tolist()])
+    scores = from_logit(to_logit(champion.model.predict(features, points)) + shifts)
+    return rows.get_indexer(pd.Index(keys["session_id"])), scores, points
+
+
+def _point_condition(table: FeatureTable, model: PropensityModel) -> str:
+    if table.point is None:
+        return "true"
+    points = ", ".join(f"'{point}'" for point in model.pipelines)
+    return f"{table.risk} and {table.point} in ({points})"
+
+
+def _point_column(table: FeatureTable) -> list[str]:
+    return [] if table.point is None else [f"{table.point} as point"]
+
+
 def _read(
-    connection: duckdb.DuckDBPyConnection, source: str, model: StoredModel, columns: list[str]
+    connection: duckdb.DuckDBPyConnection, source: str, model: StoredModel, columns: list[str], order: list[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return split_columns(read_frame(connection, source, model.contract, columns=columns), model.contract)
+    frame = read_frame(connection, source, model.contract, columns=columns, order_by=order)
+    return split_columns(frame, model.contract)

@@ -6,54 +6,30 @@ import datetime as dt
 import logging
 import time
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import duckdb
-import numpy as np
-import pandas as pd
 
 from ml.core.contract import FeatureContract, FeatureTable, forbid_late_funnel
-from ml.core.metrics import N_RESAMPLES
-from ml.core.propensity import (
-    FITTED_ON,
-    NotTrained,
-    TrainedPropensity,
-    TrainingSet,
-    explain_thin_sessions,
-    train_propensity,
+from ml.core.propensity import NotTrained, explain_thin_sessions
+from ml.core.segmentation import (
+    PreviousSegments,
+    SegmentationData,
+    TrainedSegments,
+    behaviour_contract,
+    train_segments,
 )
-from ml.core.segmentation import SegmentationData, TrainedSegments, behaviour_contract, train_segments
-from ml.io.code_version import read_code_version, read_library_versions
 from ml.io.contracts import check_table, contract_path, require_tables
-from ml.io.frames import read_frame, split_columns
+from ml.io.frames import read_frame
 from ml.io.registry import ModelRegistry
+from ml.jobs.propensity import train_from_table
+from ml.jobs.report import FULL, MODEL_NAMES, PRECHECKOUT, SEED, SEGMENTS, ModelReport, describe_making
 from warehouse.connect import open_published
 from warehouse.settings import Settings
 
 log = logging.getLogger(__name__)
-
-FULL = "propensity_full"
-PRECHECKOUT = "propensity_precheckout"
-SEGMENTS = "segments"
-MODEL_NAMES = (FULL, PRECHECKOUT, SEGMENTS)
-SEED = 20_260_101
-
-
-@dataclass(frozen=True)
-class ModelReport:
-    """What became of one model. Metrics are of the held-out days, each `{value, low, high}` with a 95 % interval."""
-
-    name: str
-    status: Literal["trained", "not_trained"]
-    why: str  # why it was not trained, or why it is or is not the champion
-    version: str | None = None
-    promoted: bool = False
-    estimator: str | None = None
-    metrics: dict[str, Any] = field(default_factory=dict)
-    metrics_by_point: dict[str, Any] = field(default_factory=dict)
-    segments: list[dict[str, Any]] = field(default_factory=list)
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -82,11 +58,12 @@ class _Facts:
     multi_event_share: float | None
 
 
-def train_models(settings: Settings, *, names: Collection[str] = MODEL_NAMES) -> TrainReport:
+def train_models(settings: Settings, *, names: Collection[str] = MODEL_NAMES, truth: Path | None = None) -> TrainReport:
     """Train the named ones of `propensity_full`, `propensity_precheckout`, `segments` on the published features.
 
     A model for which the data are too thin is reported as not trained, with the reason, and its champion stays. A new
-    propensity becomes champion unless its held-out ROC-AUC interval reaches down to .5; new segments always do.
+    propensity becomes champion if it passes every gate (`ml.core.promotion`); new segments always do. `truth` is a
+    Parquet file of true probabilities: with it the report says how much of what is possible is reached.
     Raises `ContractError` for an unreadable contract, a table that does not fit it, or a late-funnel column among the
     pre-checkout features; `warehouse.connect.NothingPublishedError` where there is no published warehouse.
     """
@@ -102,8 +79,10 @@ def train_models(settings: Settings, *, names: Collection[str] = MODEL_NAMES) ->
         facts = _read_facts(connection, sessions)
         thin = explain_thin_sessions(facts.sessions, facts.multi_event_share)
         trainers: dict[str, Callable[[], ModelReport]] = {
-            FULL: lambda: _train_propensity(connection, registry, FULL, sessions, started),
-            PRECHECKOUT: lambda: _train_propensity(connection, registry, PRECHECKOUT, prefixes, started),
+            FULL: lambda: train_from_table(connection, registry, settings, FULL, sessions, started, truth=truth),
+            PRECHECKOUT: lambda: train_from_table(
+                connection, registry, settings, PRECHECKOUT, prefixes, started, truth=truth
+            ),
             SEGMENTS: lambda: _train_segments(connection, registry, sessions, facts, started),
         }
         reports = [_run(name, train, thin) for name, train in trainers.items() if name in names]
@@ -143,84 +122,6 @@ def _read_facts(connection: duckdb.DuckDBPyConnection, sessions: FeatureTable) -
     return _Facts(*row)
 
 
-def _train_propensity(
-    connection: duckdb.DuckDBPyConnection,
-    registry: ModelRegistry,
-    name: str,
-    table: FeatureTable,
-    trained_at: dt.datetime,
-) -> ModelReport:
-    data, facts = _read_training_set(connection, table)
-    trained = train_propensity(data, table.contract, seed=SEED)
-    if isinstance(trained, NotTrained):
-        return ModelReport(name, "not_trained", trained.why)
-    metrics = trained.evaluation.to_dict()
-    by_point = {point: evaluation.to_dict() for point, evaluation in trained.by_point.items()}
-    manifest = {
-        **_describe_making(table.contract, {**facts, "relation": table.relation, "label": table.label}),
-        "split": {**trained.split.to_dict(), "fitted_on": FITTED_ON},
-        "estimator": {"family": trained.candidate.family, "params": trained.candidate.params, "seed": SEED},
-        "validation": trained.validation,
-        "metrics": metrics,
-        "metrics_by_point": by_point,
-        "metrics_note": f"held-out days; 95 % intervals from {N_RESAMPLES} bootstrap resamples of users",
-    }
-    version = registry.save(name, trained.pipeline, manifest, trained_at=trained_at)
-    promoted, why = _promote(registry, name, version, trained)
-    return ModelReport(
-        name,
-        "trained",
-        why,
-        version=version,
-        promoted=promoted,
-        estimator=trained.candidate.family,
-        metrics=metrics,
-        metrics_by_point=by_point,
-    )
-
-
-def _promote(registry: ModelRegistry, name: str, version: str, trained: TrainedPropensity) -> tuple[bool, str]:
-    auc = trained.evaluation.metrics["roc_auc"]
-    interval = "no interval" if auc.low is None or auc.high is None else f"95 % interval {auc.low:.3f}–{auc.high:.3f}"
-    if not trained.beats_base_rate:
-        return False, f"kept, not champion: on the held-out days it is no better than the base rate (AUC {interval})"
-    why = f"champion: better than the base rate on the held-out days (AUC {interval})"
-    registry.promote(name, version, reason=why)
-    return True, why
-
-
-def _read_training_set(
-    connection: duckdb.DuckDBPyConnection, table: FeatureTable
-) -> tuple[TrainingSet, dict[str, Any]]:
-    order = ["session_id"]
-    extra = ["user_pseudo_id", "session_date", f"cast({table.label} as boolean) as {table.label}"]
-    source = table.relation
-    if table.point is not None:
-        extra.append(table.point)
-        order.append("decision_events")
-    if table.risk is not None:
-        source = f"(select * from {table.relation} where {table.risk})"
-    frame = read_frame(connection, source, table.contract, columns=extra, order_by=order)
-    features, others = split_columns(frame, table.contract)
-    if others[table.label].isna().any():
-        raise ValueError(f"{table.relation}: {int(others[table.label].isna().sum())} rows have no {table.label}")
-    data = TrainingSet(
-        features=features,
-        labels=others[table.label].to_numpy(dtype=bool),
-        days=others["session_date"].to_numpy(dtype="datetime64[D]"),
-        users=pd.factorize(others["user_pseudo_id"], use_na_sentinel=False)[0].astype(np.int64),
-        points=None if table.point is None else others[table.point].to_numpy(dtype=object),
-    )
-    facts = {
-        "rows": len(frame),
-        "positives": int(data.labels.sum()),
-        "users": len(np.unique(data.users)),
-        "first_date": None if not len(frame) else str(data.days.min()),
-        "last_date": None if not len(frame) else str(data.days.max()),
-    }
-    return data, facts
-
-
 def _train_segments(
     connection: duckdb.DuckDBPyConnection,
     registry: ModelRegistry,
@@ -233,6 +134,9 @@ def _train_segments(
     extra = [f"cast({table.label} as boolean) as label"]
     if knows_device:
         extra.append("coalesce(device_category = 'mobile', false) as is_mobile")
+    knows_carts = "add_to_carts" in table.contract.feature_names
+    if knows_carts:
+        extra.append("coalesce(add_to_carts > 0, false) as has_cart")
     if contract.features:
         frame = read_frame(connection, table.relation, contract, columns=extra)
     else:
@@ -241,15 +145,21 @@ def _train_segments(
         features=frame[contract.feature_names],
         labels=frame["label"].to_numpy(dtype=bool),
         is_mobile=frame["is_mobile"].to_numpy(dtype=bool) if knows_device else None,
+        has_cart=frame["has_cart"].to_numpy(dtype=bool) if knows_carts else None,
     )
-    trained = train_segments(data, seed=SEED)
+    champion = [stored for stored in registry.list_versions() if stored.name == SEGMENTS and stored.is_champion]
+    previous = PreviousSegments.from_manifest(champion[0].manifest) if champion else None
+    trained = train_segments(data, previous=previous, seed=SEED)
     if isinstance(trained, NotTrained):
         return ModelReport(SEGMENTS, "not_trained", trained.why)
     segments = [segment.to_dict() for segment in trained.segments]
     version = registry.save(
         SEGMENTS, trained.pipeline, _segment_manifest(contract, table, facts, trained), trained_at=trained_at
     )
+    kept = sum(segment.is_kept for segment in trained.segments)
     why = f"champion: {trained.k} segments ({trained.chosen_by})"
+    if previous is not None:
+        why += f"; {kept} of {len(previous.segments)} are those of before"
     registry.promote(SEGMENTS, version, reason=why)
     return ModelReport(SEGMENTS, "trained", why, version=version, promoted=True, estimator="k_means", segments=segments)
 
@@ -264,17 +174,10 @@ def _segment_manifest(
         "last_date": str(facts.last_date),
     }
     return {
-        **_describe_making(contract, data),
+        **describe_making(contract, data),
         "estimator": {"family": "k_means", "params": {"k": trained.k}, "seed": SEED, "chosen_by": trained.chosen_by},
         "choice_of_k": trained.choice,
+        "ward_ari": trained.ward_ari,
+        "segment_space": trained.space.to_dict(),
         "segments": [segment.to_dict() for segment in trained.segments],
-    }
-
-
-def _describe_making(contract: FeatureContract, data: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "data": data,
-        "contract": contract.to_dict(),
-        "code_version": read_code_version(),
-        "libraries": read_library_versions(),
     }

@@ -194,7 +194,7 @@ def write_tables(path: Path, shop: Shop, *, touched_from: dt.date | None = None,
 @pytest.fixture
 def shop_settings(tmp_path: Path) -> HomeSettings:
     """Settings over an empty home folder with a contract of its own."""
-    return HomeSettings(home=tmp_path / "home", property_timezone="UTC")
+    return HomeSettings(home=tmp_path / "home", property_timezone="UTC", training_budget_seconds=1)
 
 
 @pytest.fixture
@@ -212,15 +212,18 @@ def publish(shop_settings: HomeSettings) -> Callable[..., HomeSettings]:
 
 @pytest.fixture(scope="session")
 def shop() -> Shop:
-    """One shop for all tests that only read it."""
-    return make_shop()
+    """One shop for all tests that only read it, with purchases enough to promote a model."""
+    return make_shop(3_200, base=-0.8, seed=2)
 
 
 @pytest.fixture(scope="session")
 def trained_home(tmp_path_factory: pytest.TempPathFactory, shop: Shop) -> Path:
     """A home folder with that shop published and its three champions; tests copy it."""
-    settings = HomeSettings(home=tmp_path_factory.mktemp("trained") / "home", property_timezone="UTC")
+    settings = HomeSettings(
+        home=tmp_path_factory.mktemp("trained") / "home", property_timezone="UTC", training_budget_seconds=1
+    )
     write_contract(settings, shop)
     write_tables(settings.published_path, shop)
-    assert None not in train_models(settings).champions.values()
+    report = train_models(settings)
+    assert None not in report.champions.values(), [model.why for model in report.models]
     return settings.home

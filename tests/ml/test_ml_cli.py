@@ -9,7 +9,7 @@ from conftest import HomeSettings
 
 from ml.__main__ import _describe_versions, main
 from ml.io.registry import ModelRegistry
-from ml.jobs.train import MODEL_NAMES
+from ml.jobs.report import MODEL_NAMES
 
 
 def test_models_are_listed_with_champion_and_metrics(trained_home: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ml.core.metrics import Evaluation, evaluate, wilson_interval
+from ml.core.metrics import Evaluation, compare, evaluate, from_logit, to_logit, wilson_interval
 
 
 def run(labels: list[int], scores: list[float], **options: float) -> Evaluation:
@@ -83,7 +83,7 @@ def test_intervals_by_user_cover_a_known_rate_where_rows_of_a_user_agree() -> No
         labels = np.repeat(rng.random(150) < truth, 4)
         scores = np.full(600, 0.5)
         for by_user, users in ((True, np.repeat(np.arange(150), 4)), (False, np.arange(600))):
-            estimate = evaluate(labels, scores, users, baseline=0.5, seed=trial).metrics["base_rate"]
+            estimate = evaluate(labels, scores, users, baseline=0.5, n_resamples=100, seed=trial).metrics["base_rate"]
             assert estimate.low is not None and estimate.high is not None
             inside = estimate.low <= truth <= estimate.high
             covered += inside and by_user
@@ -99,7 +99,60 @@ def test_auc_interval_covers_the_true_auc() -> None:
         labels = rng.random(500) < 0.3
         latent = rng.normal(size=500) + labels  # AUC of two normals one SD apart: Phi(1 / sqrt 2) = .7602
         scores = 1 / (1 + np.exp(-latent))
-        estimate = evaluate(labels, scores, np.arange(500), baseline=0.3, seed=trial).metrics["roc_auc"]
+        result = evaluate(labels, scores, np.arange(500), baseline=0.3, n_resamples=100, seed=trial)
+        estimate = result.metrics["roc_auc"]
         assert estimate.low is not None and estimate.high is not None
         covered += estimate.low <= 0.7602 <= estimate.high
     assert covered >= 34  # of 40 expected 38, SE 1.4
+
+
+def test_calibration_line_finds_the_slope_and_intercept_that_made_the_labels() -> None:
+    rng = np.random.default_rng(3)
+    scores = from_logit(rng.normal(-2, 1.5, 60_000))
+    for slope, intercept in ((1.0, 0.0), (0.6, 0.0), (1.0, -0.8)):
+        labels = rng.random(60_000) < from_logit(intercept + slope * to_logit(scores))
+        result = evaluate(labels, scores, np.arange(60_000), baseline=0.2, n_resamples=20)
+        low, high = result.metrics["calibration_slope"].low, result.metrics["calibration_slope"].high
+        assert low is not None and high is not None and low - 0.01 < slope < high + 0.01
+        if slope == 1.0:
+            assert value(result, "calibration_intercept") == pytest.approx(intercept, abs=0.05)
+
+
+def test_saturated_scores_have_a_slope_and_separated_ones_have_none() -> None:
+    rng = np.random.default_rng(4)
+    logits = np.where(rng.random(4_000) < 0.06, rng.normal(3, 1, 4_000), rng.normal(-8, 1, 4_000))
+    labels = rng.random(4_000) < from_logit(0.5 * logits - 1)
+    estimate = evaluate(labels, from_logit(logits), np.arange(4_000), baseline=0.1, n_resamples=20)
+    assert 0.3 < value(estimate, "calibration_slope") < 0.7
+    separated = run([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9])
+    assert separated.metrics["calibration_slope"].value is None
+
+
+def test_a_paired_difference_is_narrower_than_two_intervals() -> None:
+    rng = np.random.default_rng(5)
+    latent = rng.normal(size=4_000)
+    labels = rng.random(4_000) < from_logit(latent - 2)
+    users = rng.integers(0, 2_000, 4_000)
+    good = evaluate(labels, from_logit(latent - 2), users, baseline=0.1)
+    noisy = evaluate(labels, from_logit(latent + 0.3 * rng.normal(size=4_000) - 2), users, baseline=0.1)
+    gain = compare(good, noisy)["roc_auc"]
+    assert gain.low is not None and gain.high is not None and gain.value is not None
+    assert gain.low < gain.value < gain.high and gain.value == pytest.approx(good.values[0] - noisy.values[0])
+    auc = good.metrics["roc_auc"]
+    assert auc.high is not None and auc.low is not None
+    assert gain.high - gain.low < (auc.high - auc.low) / 2
+    assert all(estimate.value == 0 == estimate.low == estimate.high for estimate in compare(good, good).values())
+    with pytest.raises(ValueError, match="same rows"):
+        compare(good, run([0, 1], [0.1, 0.2]))
+
+
+def test_intervals_of_many_scores_do_not_depend_on_the_groups_they_are_put_in() -> None:
+    rng = np.random.default_rng(6)
+    latent = rng.normal(size=12_000)
+    labels = rng.random(12_000) < from_logit(latent - 2)
+    fine = evaluate(labels, from_logit(latent - 2), np.arange(12_000), baseline=0.1, n_resamples=60)
+    rounded = np.round(from_logit(latent - 2), 3)
+    coarse = evaluate(labels, rounded, np.arange(12_000), baseline=0.1, n_resamples=60)  # few distinct: exact groups
+    for name in ("roc_auc", "average_precision", "lift_at_10_percent", "calibration_slope"):
+        one, other = fine.metrics[name], coarse.metrics[name]
+        assert one.low == pytest.approx(other.low, rel=0.02) and one.high == pytest.approx(other.high, rel=0.02)

@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from ml.core.contract import Feature, FeatureContract
-from ml.io.registry import ModelRefusedError, ModelRegistry
+from ml.io.registry import MANIFEST_HASH, ModelOutdatedError, ModelRefusedError, ModelRegistry, _hash_manifest
 
 CONTRACT = FeatureContract("feat_sessions", "1", (Feature("page_views", "BIGINT", "numeric", "events", False),))
 WHEN = dt.datetime(2026, 3, 1, 12, 0, tzinfo=dt.UTC)
@@ -45,8 +45,14 @@ def put_model(registry: ModelRegistry, version: str, content: bytes) -> None:
     """Replace a model file and make its manifest vouch for it, as somebody with write access would."""
     folder = registry.root / "toy" / version
     (folder / "model.skops").write_bytes(content)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["model_sha256"] = hashlib.sha256(content).hexdigest()
+    change_manifest(folder, model_sha256=hashlib.sha256(content).hexdigest())
+
+
+def change_manifest(folder: Path, **changes: Any) -> None:
+    """Change entries and make the manifest's own hash fit again."""
+    manifest = {**json.loads((folder / "manifest.json").read_text()), **changes}
+    manifest.pop(MANIFEST_HASH)
+    manifest[MANIFEST_HASH] = _hash_manifest(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -91,7 +97,7 @@ def test_a_flipped_byte_is_refused(registry: ModelRegistry, position: int) -> No
 
 def test_a_foreign_type_is_refused_even_with_a_manifest_that_vouches_for_it(registry: ModelRegistry) -> None:
     version = save(registry)
-    put_model(registry, version, skops.io.dumps(Pipeline([("double", FunctionTransformer(double))])))
+    put_model(registry, version, skops.io.dumps({"all": Pipeline([("double", FunctionTransformer(double))])}))
     with pytest.raises(ModelRefusedError, match=r"foreign types: .*double"):
         registry.load("toy", version)
 
@@ -99,7 +105,7 @@ def test_a_foreign_type_is_refused_even_with_a_manifest_that_vouches_for_it(regi
 def test_what_is_no_pipeline_or_no_model_is_refused(registry: ModelRegistry) -> None:
     version = save(registry)
     put_model(registry, version, skops.io.dumps({"a": 1}))
-    with pytest.raises(ModelRefusedError, match="holds a dict, not a pipeline"):
+    with pytest.raises(ModelRefusedError, match="holds a int as 'a', not a pipeline"):
         registry.load("toy", version)
     put_model(registry, version, b"not a zip file")
     with pytest.raises(ModelRefusedError, match="can't be read as a model"):
@@ -120,10 +126,14 @@ def test_a_pipeline_that_could_not_be_loaded_again_is_not_saved(registry: ModelR
 def test_missing_and_changed_files_are_refused(registry: ModelRegistry) -> None:
     version = save(registry)
     folder = registry.root / "toy" / version
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["contract"]["features"][0]["kind"] = "flag"
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    contract = json.loads((folder / "manifest.json").read_text())["contract"]
+    contract["features"][0]["kind"] = "flag"
+    change_manifest(folder, contract=contract)
     with pytest.raises(ModelRefusedError, match="does not fit its own hash"):
+        registry.load("toy", version)
+    text = (folder / "manifest.json").read_text()
+    (folder / "manifest.json").write_text(text.replace('"name": "toy"', '"name": "boy"'))
+    with pytest.raises(ModelRefusedError, match=r"manifest\.json is not what was written"):
         registry.load("toy", version)
     (folder / "manifest.json").write_text("{half")
     with pytest.raises(ModelRefusedError, match=r"manifest\.json can't be read"):
@@ -142,3 +152,29 @@ def test_what_a_killed_training_leaves_is_cleared(registry: ModelRegistry) -> No
     assert [entry.version for entry in registry.list_versions()] == [version]
     assert registry.clear_half_written() == ["toy/.writing-20260302T000000Z-abcdef01", "toy/.writing-champion.json"]
     assert [path.name for path in (registry.root / "toy").iterdir()] == [version]
+
+
+def test_rolling_back_goes_through_the_earlier_champions(registry: ModelRegistry) -> None:
+    first, second, third = (save(registry, WHEN + dt.timedelta(days=day)) for day in range(3))
+    with pytest.raises(ModelRefusedError, match="toy has no champion"):
+        registry.roll_back("toy")
+    for version in (first, second, third):
+        registry.promote("toy", version, reason="newer")
+    assert registry.roll_back("toy") == (third, second)
+    assert registry.roll_back("toy") == (second, first)
+    with pytest.raises(ModelRefusedError, match=f"no champion before {first} is known"):
+        registry.roll_back("toy")
+    registry.promote("toy", third, reason="again")
+    assert registry.roll_back("toy") == (third, first)
+
+
+def test_a_version_of_an_older_format_is_outdated_not_broken(registry: ModelRegistry) -> None:
+    version = save(registry)
+    registry.promote("toy", version, reason="first")
+    path = registry.root / "toy" / version / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["format"]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ModelOutdatedError, match=r"another version of Funnelhouse \(format 1, this one reads 2\)"):
+        registry.load_champion("toy")
+    assert registry.list_versions() == []

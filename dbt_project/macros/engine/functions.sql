@@ -196,3 +196,17 @@
     + coalesce(cast(nullif(regexp_extract({{ path }}, '([0-9]+)[.]parquet$', 1), '') as bigint), 0) * 4294967296
     + {{ row_number }}
 {%- endmacro %}
+
+{#- Microseconds since 1970 of a UTC timestamp. -#}
+{% macro micros_of(value) -%}
+    epoch_us({{ value }})
+{%- endmacro %}
+
+{#- A timestamp some seconds later, fractions included. -#}
+{% macro add_seconds(value, seconds) -%}
+    make_timestamp(epoch_us({{ value }}) + cast(round({{ seconds }} * 1000000) as bigint))
+{%- endmacro %}
+
+{% macro cube_root(value) -%}
+    cbrt({{ value }})
+{%- endmacro %}

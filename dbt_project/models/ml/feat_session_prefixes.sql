@@ -19,7 +19,8 @@ select
     context.user_pseudo_id,
     context.session_date,
     context.session_started_at,
-    'events_' || cast(prefixes.decision_events as varchar) as decision_point,
+    prefixes.decision_point,
+    prefixes.decision_seconds,
     prefixes.is_at_risk,
     -- without a purchase so far, a purchase of the session is one after the decision point, also in the same batch
     case
@@ -28,6 +29,10 @@ select
     end as label_purchased,
     prefixes.decision_events,
     {{ behaviour_columns('prefixes') }},
+    prefixes.idle_seconds,
+    prefixes.last_event_name,
+    prefixes.last_page_section,
+    prefixes.last_gap_seconds,
     {{ context_columns('context') }}
 from {{ ref('int_session_context') }} as context
 inner join {{ ref('int_session_prefixes') }} as prefixes on context.session_id = prefixes.session_id

@@ -1,0 +1,325 @@
+"""Judge a model on the held-out periods: metrics, groups, baselines, the oracle's share, importance of features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from ml.core.calibration import correct_base_rate
+from ml.core.contract import FeatureContract
+from ml.core.metrics import Estimate, Evaluation, Flags, Floats, compare, evaluate, row_log_losses
+from ml.core.propensity import PropensityModel, TrainingSet
+from ml.core.split import TimeSplit
+
+COMPARED = (
+    "roc_auc",
+    "average_precision",
+    "brier",
+    "lift_at_10_percent",
+    "lift_at_20_percent",
+)
+MIN_GROUP_POSITIVES = 10
+MAX_GROUPS = 12
+FLAG_QUANTILES = (0.5, 0.8, 0.9, 0.95)
+IMPORTANCE_ROWS = 2_000
+BASE_RATE, BEST_FLAG, CHAMPION = "base_rate", "best_flag", "champion"
+
+
+@dataclass(frozen=True)
+class FlagRule:
+    """The one yes-or-no question that tells the label best: is `feature` at least `threshold`?"""
+
+    feature: str
+    threshold: float
+    rate_yes: float
+    rate_no: float
+
+    def score(self, features: pd.DataFrame) -> Floats:
+        """Its purchase rates on the training rows as scores (n,)."""
+        yes = features[self.feature].to_numpy(dtype=np.float64) >= self.threshold
+        return np.where(yes, self.rate_yes, self.rate_no)
+
+    @property
+    def description(self) -> str:
+        """The question in words."""
+        return f"{self.feature} ≥ {self.threshold:g}"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a model does on the held-out periods, with scores as they would have been given day by day."""
+
+    evaluation: Evaluation
+    uncorrected: Evaluation  # without the trailing correction of the base rate
+    by_group: dict[str, dict[str, Evaluation]]
+    baselines: dict[str, Evaluation]
+    gains: dict[str, dict[str, Estimate]]  # the model minus each baseline
+    flag: FlagRule | None
+    oracle: dict[str, dict[str, Any]]  # per decision point: rows, AUC of the truth, and the share of AUC - .5 reached
+    labels: Flags = field(repr=False)
+    scores: Floats = field(repr=False)
+    plain_scores: Floats = field(repr=False)
+    flag_scores: Floats = field(repr=False)
+    points: npt.NDArray[np.object_] = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {
+            "metrics": self.evaluation.to_dict(),
+            "metrics_uncorrected": self.uncorrected.to_dict(),
+            "metrics_by_group": {
+                group: {name: evaluation.to_dict() for name, evaluation in members.items()}
+                for group, members in self.by_group.items()
+            },
+            "baselines": {name: evaluation.to_dict() for name, evaluation in self.baselines.items()},
+            "gains": {
+                name: {metric: estimate.to_dict() for metric, estimate in gains.items()}
+                for name, gains in self.gains.items()
+            },
+            "best_flag": None if self.flag is None else self.flag.description,
+            "oracle": self.oracle,
+        }
+
+
+@threadpool_limits.wrap(limits=1)
+def judge(
+    data: TrainingSet,
+    model: PropensityModel,
+    contract: FeatureContract,
+    split: TimeSplit,
+    *,
+    champion: PropensityModel | None = None,
+    seed: int = 0,
+) -> Judgement:
+    """Evaluate `model` on the held-out rows of `data` as it would have scored them block by block.
+
+    Every block is corrected with the blocks of its trailing window only. `champion` is judged on the same rows in the
+    same way. Baselines besides it: the base rate, and the best single flag, both from the rows before the test. Rows of
+    decision points without a model are left out. Raises `ValueError` where no held-out row has a model.
+    """
+    known = data.take(split.known_mask(data.periods))
+    test = data.take(split.test_mask(data.periods))
+    plain, scores = _score_in_turn(data, split, model)
+    has_score = np.isfinite(scores)
+    if not has_score.any():
+        raise ValueError("no held-out row has a decision point with a model")
+    test, plain, scores = test.take(has_score), plain[has_score], scores[has_score]
+    labels, users, base = test.labels, test.users, float(known.labels.mean())
+
+    def assess(values: Floats, rows: Flags | None = None, baseline: float = base) -> Evaluation:
+        if rows is None:
+            return evaluate(labels, values, users, baseline=baseline, seed=seed)
+        return evaluate(labels[rows], values[rows], users[rows], baseline=baseline, seed=seed)
+
+    evaluation = assess(scores)
+    flag = find_best_flag(known, contract)
+    rivals: dict[str, Floats] = {BASE_RATE: np.full(len(labels), base)}
+    if flag is not None:
+        rivals[BEST_FLAG] = flag.score(test.features)
+    if champion is not None:
+        _, of_champion = _score_in_turn(data, split, champion)
+        if np.isfinite(of_champion[has_score]).all():
+            rivals[CHAMPION] = of_champion[has_score]
+    baselines = {name: assess(values) for name, values in rivals.items()}
+    by_group: dict[str, dict[str, Evaluation]] = {}
+    for group, (values, earlier) in _list_groups(test, known).items():
+        by_group[group] = {}
+        for name in _largest_levels(values, labels):
+            rows = values == name
+            rate = known.labels[earlier == name]
+            by_group[group][str(name)] = assess(scores, rows, float(rate.mean()) if len(rate) else base)
+    return Judgement(
+        evaluation=evaluation,
+        uncorrected=assess(plain),
+        by_group=by_group,
+        baselines=baselines,
+        gains={name: compare(evaluation, rival, COMPARED) for name, rival in baselines.items()},
+        flag=flag,
+        oracle=_compare_with_truth(test, scores, seed),
+        labels=labels,
+        scores=scores,
+        plain_scores=plain,
+        flag_scores=rivals.get(BEST_FLAG, rivals[BASE_RATE]),
+        points=test.point_names,
+    )
+
+
+def compare_by_device(
+    data: TrainingSet, split: TimeSplit, one: PropensityModel, other: PropensityModel, *, group: str, seed: int = 0
+) -> dict[str, tuple[int, Estimate]]:
+    """For each value of `group` with enough purchases: how many, and the ROC-AUC of `one` minus that of `other`."""
+    test = data.take(split.test_mask(data.periods))
+    if group not in test.groups:
+        return {}
+    first, second = _score_in_turn(data, split, one)[1], _score_in_turn(data, split, other)[1]
+    values, differences = test.groups[group], {}
+    for name in _largest_levels(values, test.labels):
+        rows = (values == name) & np.isfinite(first) & np.isfinite(second)
+        if min(test.labels[rows].sum(), (~test.labels[rows]).sum()) < MIN_GROUP_POSITIVES:
+            continue
+        labels, users = test.labels[rows], test.users[rows]
+        ours = evaluate(labels, first[rows], users, baseline=0.5, seed=seed)
+        theirs = evaluate(labels, second[rows], users, baseline=0.5, seed=seed)
+        differences[str(name)] = int(labels.sum()), compare(ours, theirs, ("roc_auc",))["roc_auc"]
+    return differences
+
+
+def _score_in_turn(data: TrainingSet, split: TimeSplit, model: PropensityModel) -> tuple[Floats, Floats]:
+    """Scores of the held-out rows (m,), without and with each block's trailing correction; NaN without a model."""
+    test = split.test_mask(data.periods)
+    earliest = int(data.blocks[test].min()) - data.window.lag - data.window.length
+    rows = np.flatnonzero(test | (data.blocks > earliest))
+    near = data.take(rows)
+    plain = model.predict(near.features, near.points)
+    corrected, judged = np.full(len(rows), np.nan), np.isfinite(plain)
+    corrected[judged] = correct_base_rate(plain[judged], near.labels[judged], near.blocks[judged], data.window)
+    return plain[test[rows]], corrected[test[rows]]
+
+
+def find_best_flag(data: TrainingSet, contract: FeatureContract) -> FlagRule | None:
+    """The flag or thresholded number with the lowest log-loss on these rows; None where nothing varies."""
+    best: tuple[float, FlagRule] | None = None
+    for feature in contract.features:
+        if feature.kind == "categorical":
+            continue
+        values = data.features[feature.name].to_numpy(dtype=np.float64)
+        present = values[np.isfinite(values)]
+        if not len(present):
+            continue
+        cuts = {1.0} if feature.kind == "flag" else {1.0, *np.quantile(present, FLAG_QUANTILES).tolist()}
+        for cut in sorted(cuts):
+            yes = values >= cut
+            if yes.all() or not yes.any():
+                continue
+            rule = FlagRule(feature.name, float(cut), float(data.labels[yes].mean()), float(data.labels[~yes].mean()))
+            loss = float(row_log_losses(data.labels, np.where(yes, rule.rate_yes, rule.rate_no)).mean())
+            if best is None or loss < best[0]:
+                best = loss, rule
+    return None if best is None else best[1]
+
+
+def _list_groups(
+    test: TrainingSet, known: TrainingSet
+) -> dict[str, tuple[npt.NDArray[np.object_], npt.NDArray[np.object_]]]:
+    groups = {name: (values, known.groups[name]) for name, values in test.groups.items()}
+    if test.points is not None and known.points is not None:
+        return {"decision_point": (test.points, known.points), **groups}
+    return groups
+
+
+def _largest_levels(values: npt.NDArray[np.object_], labels: Flags) -> list[Any]:
+    """Up to 12 values with at least 10 positive rows each, in order of name."""
+    names, counts = np.unique(values[labels].astype(str), return_counts=True)
+    kept = sorted(zip(-counts, names, strict=True))[:MAX_GROUPS]
+    return sorted((str(name) for count, name in kept if -count >= MIN_GROUP_POSITIVES), key=_natural)
+
+
+def _natural(name: str) -> tuple[str, float, str]:
+    head, _, tail = name.rpartition("_")
+    return (head, float(tail), name) if tail.isdigit() else (name, 0.0, name)
+
+
+def _compare_with_truth(test: TrainingSet, scores: Floats, seed: int) -> dict[str, dict[str, Any]]:
+    """How much of the discrimination that is possible at all is reached: (AUC - .5) / (AUC of the truth - .5)."""
+    if test.truth is None:
+        return {}
+    shares: dict[str, dict[str, Any]] = {}
+    points = test.point_names
+    for point in sorted(set(points), key=_natural):
+        rows = (points == point) & np.isfinite(test.truth)
+        if min(test.labels[rows].sum(), (~test.labels[rows]).sum()) < MIN_GROUP_POSITIVES:
+            continue
+        labels, users = test.labels[rows], test.users[rows]
+        ours = evaluate(labels, scores[rows], users, baseline=0.5, seed=seed)
+        truth = evaluate(labels, test.truth[rows], users, baseline=0.5, seed=seed)
+        share = (ours.values[0] - 0.5) / (truth.values[0] - 0.5)
+        low, high = np.nanquantile((ours.resamples[:, 0] - 0.5) / (truth.resamples[:, 0] - 0.5), [0.025, 0.975])
+        shares[point] = {
+            "n": int(rows.sum()),
+            "positives": int(labels.sum()),
+            "oracle_roc_auc": truth.metrics["roc_auc"].to_dict(),
+            "share": Estimate(float(share), float(low), float(high)).to_dict(),
+        }
+    return shares
+
+
+@threadpool_limits.wrap(limits=1)
+def measure_importance(
+    test: TrainingSet, model: PropensityModel, contract: FeatureContract, *, seed: int = 0
+) -> dict[str, Estimate]:
+    """How much ROC-AUC is lost when one feature is shuffled (permutation importance, Breiman 2001), largest first.
+
+    Judged on whole users drawn from the held-out rows, about 2,000 of these; shuffled within a decision point. 95 %
+    intervals from the influence of each user's rows (DeLong et al. 1988, clustered).
+    """
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(np.unique(test.users))
+    sizes = np.bincount(np.searchsorted(np.sort(order), test.users))
+    n_users = int(np.searchsorted(np.cumsum(sizes[np.searchsorted(np.sort(order), order)]), IMPORTANCE_ROWS)) + 1
+    sample = test.take(np.isin(test.users, order[:n_users]) & np.isin(test.point_names, list(model.pipelines)))
+    if min(sample.labels.sum(), (~sample.labels).sum()) < MIN_GROUP_POSITIVES:
+        return {}
+    points = sample.point_names
+    before, influence = _auc_with_influence(sample.labels, model.predict(sample.features, sample.points))
+    importances = {}
+    for name in contract.feature_names:
+        if not any(name in pipeline.feature_names_in_ for pipeline in model.pipelines.values()):
+            continue
+        order = np.arange(len(points))
+        for point in model.pipelines:
+            rows = np.flatnonzero(points == point)
+            order[rows] = rng.permutation(rows)
+        shuffled = sample.features.assign(**{name: sample.features[name].array.take(order)})
+        after, its_influence = _auc_with_influence(sample.labels, model.predict(shuffled, sample.points))
+        loss = before - after
+        _, codes = np.unique(sample.users, return_inverse=True)
+        error = float(np.sqrt((np.bincount(codes, weights=influence - its_influence) ** 2).sum())) / len(points)
+        importances[name] = Estimate(loss, loss - 1.96 * error, loss + 1.96 * error)
+    return dict(sorted(importances.items(), key=lambda item: -(item[1].value or 0.0)))
+
+
+def _auc_with_influence(labels: Flags, scores: Floats) -> tuple[float, Floats]:
+    """ROC-AUC, and how far each row moves it: n times the derivative by the row's weight (n,)."""
+    positives, negatives = np.sort(scores[labels]), np.sort(scores[~labels])
+
+    def share_below(values: Floats, of: Floats) -> Floats:
+        both = np.searchsorted(of, values, side="left") + np.searchsorted(of, values, side="right")
+        share: Floats = both / (2 * len(of))
+        return share
+
+    beaten = share_below(scores[labels], negatives)
+    auc = float(beaten.mean())
+    influence = np.empty(len(labels))
+    influence[labels] = (beaten - auc) * len(labels) / len(positives)
+    influence[~labels] = (1 - share_below(scores[~labels], positives) - auc) * len(labels) / len(negatives)
+    return auc, influence
+
+
+def measure_variance_inflation(features: pd.DataFrame, contract: FeatureContract) -> dict[str, float]:
+    """Variance inflation factor of each numeric feature that varies, largest first; infinite where it is redundant.
+
+    VIF = 1 / (1 - R²) of the regression on all the others (Marquardt 1970); missing values count as the column's mean.
+    """
+    names = _list_varying(features, contract)
+    if len(names) < 2:
+        return {}
+    values = features[names].to_numpy(dtype=np.float64)
+    values = np.where(np.isnan(values), np.nanmean(values, axis=0), values)
+    correlation = np.corrcoef(values, rowvar=False)
+    factors = {}
+    for column, name in enumerate(names):
+        others = np.delete(np.arange(len(names)), column)
+        weights, *_ = np.linalg.lstsq(correlation[np.ix_(others, others)], correlation[others, column], rcond=1e-10)
+        unexplained = 1 - float(weights @ correlation[others, column])
+        factors[name] = 1 / unexplained if unexplained > 1e-8 else float("inf")
+    return dict(sorted(factors.items(), key=lambda item: -item[1]))
+
+
+def _list_varying(features: pd.DataFrame, contract: FeatureContract) -> list[str]:
+    """Numeric features with two or more values."""
+    return [name for name in contract.names_of_kind("numeric") if features[name].nunique() > 1]

@@ -1,0 +1,288 @@
+"""Train one propensity model from its feature table, judge it, and promote it where every gate is passed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ml.core.calibration import Calibration, TrailingWindow
+from ml.core.card import ModelCard, write_card
+from ml.core.contract import ContractMismatchError, FeatureContract, FeatureTable, require_same_contract
+from ml.core.estimators import drop_constant, list_candidates
+from ml.core.evaluation import (
+    CHAMPION,
+    Judgement,
+    compare_by_device,
+    judge,
+    measure_importance,
+    measure_variance_inflation,
+)
+from ml.core.leaks import LeakFinding, check_leaks, check_permuted_labels
+from ml.core.metrics import N_RESAMPLES, Flags, Floats
+from ml.core.promotion import Gate, check_gates
+from ml.core.propensity import (
+    FITTED_ON,
+    NotTrained,
+    PropensityModel,
+    TrainedPropensity,
+    TrainingSet,
+    count_purchasing_sessions,
+    draw_users,
+    train_propensity,
+)
+from ml.core.split import name_day, to_day_numbers
+from ml.io.frames import read_frame, split_columns
+from ml.io.registry import ModelRefusedError, ModelRegistry, StoredModel
+from ml.io.truth import read_truth
+from ml.jobs.report import SEED, ModelReport, describe_making
+from warehouse.settings import Settings
+
+log = logging.getLogger(__name__)
+
+MAX_ROWS = 1_200_000  # more are sampled by user: they would change the third digit, and not fit into a laptop
+WINDOW_DAYS = 28
+PERMUTED_ROWS = 20_000  # of the check on shuffled labels
+DEVICE = "device"
+GROUP_COLUMNS = {DEVICE: "device_category", "channel": "default_channel_group", "visitor": "is_new_user"}
+
+
+def train_from_table(
+    connection: duckdb.DuckDBPyConnection,
+    registry: ModelRegistry,
+    settings: Settings,
+    name: str,
+    table: FeatureTable,
+    trained_at: dt.datetime,
+    *,
+    truth: Path | None = None,
+) -> ModelReport:
+    """Choose, calibrate, judge and store a model of `table`; it becomes champion if it passes every gate.
+
+    `truth` is a Parquet file of true probabilities (`read_truth`), which only the report of the held-out days reads.
+    """
+    data, facts = _read_training_set(connection, table, choose_window(settings), truth)
+    trained = train_propensity(data, table.contract, budget_seconds=settings.training_budget_seconds, seed=SEED)
+    if isinstance(trained, NotTrained):
+        return ModelReport(name, "not_trained", trained.why)
+    leaks = _check_leaks(data, trained, table.contract)
+    champion, no_champion = _load_comparable(registry, name, table.contract)
+    judgement = judge(data, trained.model, table.contract, trained.split, champion=champion, seed=SEED)
+    gates = _check_gates(data, trained, judgement, champion, leaks)
+    passed = all(gate.passed for gate in gates)
+    why = _explain(gates, judgement, no_champion)
+    manifest = {
+        **describe_making(table.contract, {**facts, "relation": table.relation, "label": table.label}),
+        **describe_training(trained, name_day),
+        **judgement.to_dict(),
+        "calibration": describe_calibration(trained.model, data.window),
+        "gates": [gate.to_dict() for gate in gates],
+        "leaks": [finding.to_dict() for finding in leaks],
+        "compared_with": registry.champion_version(name) if champion is not None else None,
+        "metrics_note": (
+            f"held-out days, scored day by day with the base rate corrected from the {WINDOW_DAYS} days that were "
+            f"final by then; 95 % intervals from {N_RESAMPLES} bootstrap resamples of users"
+        ),
+    }
+    card = make_card(name, data, trained, judgement, manifest, table.contract)
+    version = registry.save(name, trained.model.pipelines, manifest, trained_at=trained_at, card=write_card(card))
+    if passed:
+        registry.promote(name, version, reason=why)
+    return ModelReport(
+        name,
+        "trained",
+        why,
+        version=version,
+        promoted=passed,
+        estimator=trained.candidate.family,
+        metrics=manifest["metrics"],
+        metrics_by_point=manifest["metrics_by_group"].get("decision_point", {}),
+        gates=manifest["gates"],
+        baselines=manifest["baselines"],
+        oracle=manifest["oracle"],
+        card=str(registry.card_path(name, version)),
+    )
+
+
+def choose_window(settings: Settings) -> TrailingWindow:
+    """The days that correct a day's base rate: the last 28 whose purchases were final when that day began."""
+    return TrailingWindow(WINDOW_DAYS, lag=1 + math.ceil(settings.complete_after_hours / 24))
+
+
+def restore_propensity(stored: StoredModel) -> tuple[PropensityModel, TrailingWindow]:
+    """The model and window of a stored version; raises `ModelRefusedError` where its manifest has none."""
+    try:
+        described = stored.manifest["calibration"]
+        calibrations = {point: Calibration.from_dict(values) for point, values in described["points"].items()}
+        window = TrailingWindow(**described["window"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelRefusedError(
+            f"{stored.name} {stored.version}: its manifest describes no calibration ({error!r}): train again"
+        ) from error
+    if set(calibrations) != set(stored.pipelines):
+        raise ModelRefusedError(f"{stored.name} {stored.version}: pipelines and calibrations differ: train again")
+    return PropensityModel(stored.pipelines, calibrations), window
+
+
+def describe_calibration(model: PropensityModel, window: TrailingWindow) -> dict[str, Any]:
+    """What `restore_propensity` reads."""
+    return {
+        "points": {point: calibration.to_dict() for point, calibration in model.calibrations.items()},
+        "window": {"length": window.length, "lag": window.lag},
+    }
+
+
+def describe_training(trained: TrainedPropensity, name_period: Any) -> dict[str, Any]:
+    """The part of a manifest that says how the model was split, searched and chosen."""
+    return {
+        "split": {**trained.split.to_dict(name_period), "fitted_on": FITTED_ON},
+        "estimator": {
+            "family": trained.candidate.family,
+            "params": trained.candidate.params,
+            "seed": SEED,
+            "chosen_by": trained.why,
+        },
+        "search": trained.search,
+    }
+
+
+def make_card(
+    name: str,
+    data: TrainingSet,
+    trained: TrainedPropensity,
+    judgement: Judgement,
+    manifest: dict[str, Any],
+    contract: FeatureContract,
+) -> ModelCard:
+    """Everything a model card shows, with the importance of features and their variance inflation measured for it."""
+    test = data.take(trained.split.test_mask(data.periods))
+    known = data.take(trained.split.known_mask(data.periods))
+    return ModelCard(
+        name=name,
+        manifest=manifest,
+        judgement=judgement,
+        importance=measure_importance(test, trained.model, contract, seed=SEED),
+        variance_inflation=measure_variance_inflation(known.features, contract),
+    )
+
+
+def _check_leaks(data: TrainingSet, trained: TrainedPropensity, contract: FeatureContract) -> list[LeakFinding]:
+    """What the features tell by themselves, and what the simplest candidate learns from shuffled labels."""
+    findings = check_leaks(data.features, data.labels, data.users, contract, points=data.points, seed=SEED)
+    rows = data.take(draw_users(data.users, PERMUTED_ROWS, SEED))
+    candidate = list_candidates()[0]
+
+    def fit_and_score(features: pd.DataFrame, labels: Flags, is_train: Flags) -> Floats:
+        used = drop_constant(contract, features[is_train])
+        names = used.feature_names
+        pipeline = candidate.build(used, int(is_train.sum()), seed=SEED).fit(
+            features.loc[is_train, names], labels[is_train]
+        )
+        scores: Floats = pipeline.predict_proba(features.loc[~is_train, names])[:, 1]
+        return scores
+
+    known = trained.split.known_mask(rows.periods)
+    return findings + check_permuted_labels(fit_and_score, rows.features, rows.labels, known, seed=SEED)
+
+
+def _load_comparable(
+    registry: ModelRegistry, name: str, contract: FeatureContract
+) -> tuple[PropensityModel | None, str]:
+    """The champion if it can score these rows, else why there is nothing to compare with."""
+    try:
+        stored = registry.load_champion(name)
+        if stored is None:
+            return None, "there is no champion yet"
+        require_same_contract(stored.contract, contract, model_name=name)
+        return restore_propensity(stored)[0], ""
+    except (ContractMismatchError, ModelRefusedError) as error:
+        log.warning("%s: the champion is not compared with: %s", name, error)
+        return None, "the champion can't score today's features"
+
+
+def _check_gates(
+    data: TrainingSet,
+    trained: TrainedPropensity,
+    judgement: Judgement,
+    champion: PropensityModel | None,
+    leaks: list[LeakFinding],
+) -> list[Gate]:
+    by_device = (
+        compare_by_device(data, trained.split, trained.model, champion, group=DEVICE, seed=SEED)
+        if champion is not None and CHAMPION in judgement.gains
+        else {}
+    )
+    positives = count_purchasing_sessions(data, trained.split.test_mask(data.periods))
+    return check_gates(judgement, positives=positives, leaks=leaks, by_device=by_device)
+
+
+def _explain(gates: list[Gate], judgement: Judgement, no_champion: str) -> str:
+    failed = [f"{gate.name}: {gate.seen}" for gate in gates if not gate.passed]
+    if failed:
+        return f"kept, not champion: {'; '.join(failed)}"
+    if CHAMPION in judgement.gains:
+        return f"champion: passed all {len(gates)} gates, those against the previous champion included"
+    return f"champion: passed all {len(gates)} gates ({no_champion or 'the champion lacks a decision point'})"
+
+
+def _read_training_set(
+    connection: duckdb.DuckDBPyConnection, table: FeatureTable, window: TrailingWindow, truth: Path | None
+) -> tuple[TrainingSet, dict[str, Any]]:
+    order = ["session_id"]
+    extra = ["session_id", "user_pseudo_id", "session_date", f"cast({table.label} as boolean) as {table.label}"]
+    if table.point is not None:
+        extra.append(table.point)
+        order.append(table.point)
+    where = table.risk or "true"
+    row = connection.execute(f"select count(*) from {table.relation} where {where}").fetchone()
+    total = 0 if row is None else int(row[0])
+    if total > MAX_ROWS:
+        where += f" and hash(user_pseudo_id) % 1000000 < {round(1_000_000 * MAX_ROWS / total)}"
+        log.info("%s: a sample of users with about %s of %s rows", table.relation, f"{MAX_ROWS:,}", f"{total:,}")
+    source = f"(select * from {table.relation} where {where})"
+    frame = read_frame(connection, source, table.contract, columns=extra, order_by=order)
+    features, others = split_columns(frame, table.contract)
+    if others[table.label].isna().any():
+        raise ValueError(f"{table.relation}: {int(others[table.label].isna().sum())} rows have no {table.label}")
+    days = to_day_numbers(others["session_date"].to_numpy(dtype="datetime64[D]"))
+    data = TrainingSet(
+        features=features,
+        labels=others[table.label].to_numpy(dtype=bool),
+        periods=days,
+        users=pd.factorize(others["user_pseudo_id"], use_na_sentinel=False)[0].astype(np.int64),
+        blocks=days,
+        window=window,
+        points=None if table.point is None else others[table.point].to_numpy(dtype=object),
+        groups=_read_groups(features),
+        truth=None
+        if truth is None
+        else read_truth(truth, others["session_id"], None if table.point is None else others[table.point]),
+    )
+    facts = {
+        "rows": len(frame),
+        "rows_in_all": total,
+        "positives": int(data.labels.sum()),
+        "users": len(np.unique(data.users)),
+        "first_date": None if not len(frame) else name_day(int(days.min())),
+        "last_date": None if not len(frame) else name_day(int(days.max())),
+    }
+    return data, facts
+
+
+def _read_groups(features: pd.DataFrame) -> dict[str, npt.NDArray[np.object_]]:
+    groups = {}
+    for group, column in GROUP_COLUMNS.items():
+        if column not in features:
+            continue
+        if group == "visitor":
+            groups[group] = np.where(features[column].to_numpy() > 0, "new", "returning").astype(object)
+        else:
+            groups[group] = features[column].astype(object).fillna("(unknown)").to_numpy(dtype=object)
+    return groups
