@@ -26,6 +26,9 @@ install: $(VENV)/.installed  ## Make .venv with the locked requirements
 run: $(VENV)/.installed  ## Run the main job to its end and print what came out
 	@$(BIN)/python -m runner run
 
+rebuild: $(VENV)/.installed  ## Run the main job, making every table anew from the lake
+	@$(BIN)/python -m runner run --rebuild
+
 summary: $(VENV)/.installed  ## Print what is published
 	@$(BIN)/python -m runner summary
 
@@ -67,4 +70,4 @@ lock:  ## Resolve requirements.in and requirements-dev.in anew
 clean:  ## Remove .venv and caches (not the data)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dbt_project/target
 
-.PHONY: help install run summary sql models alerts docs up down test lint lock clean
+.PHONY: help install run rebuild summary sql models alerts docs up down test lint lock clean

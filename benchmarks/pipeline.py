@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
-PROJECT = Path(__file__).resolve().parent.parent
+from benchmarks.costs import PROJECT, Cost, measure
+from benchmarks.lakes import WORK, environment_for
 
 # One row per session, as an analyst would write it by hand over the raw files: the reference of all ratios.
 PLAIN_SESSION_QUERY = """
@@ -59,37 +57,6 @@ STAGES = {
 }
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What one stage took, in a process of its own."""
-
-    wall_seconds: float
-    cpu_seconds: float
-    peak_megabytes: float
-
-
-def measure(code: str, environment: dict[str, str]) -> Cost:
-    """Run the code in a fresh process and read its cost from the operating system."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.perf_counter()
-    script = (
-        "import resource, sys\n"
-        "from warehouse.settings import load_settings\n"
-        "settings = load_settings()\n"
-        f"{code}\n"
-        "print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
-    )
-    outcome = subprocess.run(
-        [sys.executable, "-c", script], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
-    )
-    wall = time.perf_counter() - started
-    if outcome.returncode != 0:
-        raise RuntimeError(outcome.stdout[-3000:] + outcome.stderr[-3000:])
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    peak = next(int(line.split()[1]) for line in outcome.stdout.splitlines() if line.startswith("PEAK"))
-    return Cost(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, peak / 1024)
-
-
 def main() -> None:
     """Generate (or reuse) a shop of the wanted size, run every stage, print a table of costs and ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -97,15 +64,10 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=60)
     parser.add_argument("--memory-limit", default="4GB", help="DuckDB's memory limit in every stage")
     parser.add_argument("--train", action="store_true", help="also train the models on the published features")
-    parser.add_argument("--work", type=Path, default=PROJECT / "benchmarks" / ".work")
+    parser.add_argument("--work", type=Path, default=WORK)
     arguments = parser.parse_args()
     home = arguments.work / f"{arguments.sessions}-sessions"
-    environment = {
-        **os.environ,
-        "FUNNELHOUSE_HOME": str(home),
-        "FUNNELHOUSE_DUCKDB_MEMORY_LIMIT": arguments.memory_limit,
-        "FUNNELHOUSE_ENV_FILE": os.devnull,
-    }
+    environment = environment_for(home, arguments.memory_limit)
     options = ["--sessions", str(arguments.sessions), "--days", str(arguments.days)]
     subprocess.run([sys.executable, "-m", "sample_shop", *options], cwd=PROJECT, env=environment, check=True)
     for name in ("lake", "build", "warehouse.duckdb", "ops.sqlite", "models", "docs", "validation"):

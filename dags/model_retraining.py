@@ -33,40 +33,43 @@ _schedule: Any = (
     doc_md="""
 ### Retrain the models
 
-Weekly, by hand, or after a publication while a model has no usable champion. Reads the published warehouse, writes only
-the models folder. A promoted model triggers `ga4_daily`, which scores all sessions with it.
+Weekly, by hand, or after a publication that gives a reason: a model has no usable champion, the last training is too
+old, or features, base rate or calibration have drifted since the champion's training days. Reads the published
+warehouse, writes only the models folder and, for `ops.model_drift`, the state file. A promoted model triggers
+`ga4_daily`, which scores all sessions with it.
 """,
 )
 def model_retraining() -> None:
     """Wire the retraining."""
 
     @task.short_circuit
-    def decide() -> bool:
-        """Go on, unless nothing is published, or a publication triggered this run and every model has a champion."""
+    def decide() -> dict[str, str]:
+        """The models to train, each with the reason; none of them: stop here."""
+        from ml.jobs.drift import explain_retraining
         from ml.jobs.report import MODEL_NAMES
         from warehouse.settings import load_settings
-        from warehouse.transaction import unused_models
 
         settings = load_settings()
         if not settings.published_path.exists():
             print("nothing is published yet: the first publication will bring this DAG back")
-            return False
-        missing = unused_models(settings, MODEL_NAMES)
-        print(f"without a usable champion: {missing or 'none'}; triggered by a publication: {_was_published()}")
-        return bool(missing) or not _was_published()
+            return {}
+        if _was_published():
+            due = explain_retraining(settings, MODEL_NAMES)
+        else:
+            due = dict.fromkeys(MODEL_NAMES, "by schedule or by hand")
+        print("\n".join(f"{name}: {reason}" for name, reason in due.items()) or "no model is due")
+        return due
 
     @task(execution_timeout=dt.timedelta(hours=6))
-    def train_models() -> dict[str, Any]:
-        """Train, judge on held-out days, and promote. After a publication, only models without a champion."""
-        from ml.jobs.report import MODEL_NAMES
+    def train_models(due: Any) -> dict[str, Any]:
+        """Train the models that are due, judge them on held-out days, and promote."""
         from ml.jobs.train import train_models as train
         from warehouse.settings import load_settings
-        from warehouse.transaction import unused_models
 
         settings = load_settings()
-        names = unused_models(settings, MODEL_NAMES) if _was_published() else MODEL_NAMES
+        # only the sample shop knows the truth, and only the report reads it
         truth = settings.sample_truth_path if settings.source is None else None
-        return train(settings, names=names, truth=truth if truth and truth.exists() else None).to_dict()
+        return train(settings, names=list(due), truth=truth if truth and truth.exists() else None).to_dict()
 
     @task.short_circuit
     def has_new_champion(report: Any) -> bool:
@@ -77,8 +80,7 @@ def model_retraining() -> None:
     def announce_models() -> None:
         """Tell the daily run that there is a new champion to score with."""
 
-    trained = train_models()
-    decide() >> trained
+    trained = train_models(decide())
     has_new_champion(trained) >> announce_models()
 
 

@@ -1,4 +1,4 @@
-"""Command line: `python -m ml train | score | models | retire NAME | evaluate TABLE`."""
+"""Command line: `python -m ml train | score | models | retire NAME | drift | evaluate TABLE`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from ml.core.contract import ContractError
 from ml.io.registry import ModelRefusedError, ModelRegistry
 from ml.io.tables import TableError
+from ml.jobs.drift import ModelDrift, measure_drift
 from ml.jobs.evaluate import TableOptions, TableReport, evaluate_table
 from ml.jobs.report import MODEL_NAMES, ModelReport
 from ml.jobs.score import score_sessions
@@ -49,6 +50,7 @@ def _make_parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train on the published warehouse")
     train.add_argument("--truth", type=Path, help="Parquet file of true probabilities, to report against")
     commands.add_parser("score", help="score the sessions of the build file with the champions")
+    commands.add_parser("drift", help="compare the days after the champions' training with their training days")
     models = commands.add_parser("models", help="list the versions; compare, promote or roll back")
     actions = models.add_subparsers(dest="action")
     compare = actions.add_parser("compare", help="two versions of a model side by side")
@@ -85,6 +87,8 @@ def _run(options: argparse.Namespace, settings: Settings) -> list[str]:
         return [line for model in report.models for line in _describe_report(model)]
     if options.command == "score":
         return [score_sessions(settings).message]
+    if options.command == "drift":
+        return [line for model in measure_drift(settings).models for line in _describe_drift(model)]
     if options.command == "evaluate":
         names = ("label", "time", "features", "exclude", "categorical", "user", "order", "test_from", "budget", "out")
         return _describe_table(
@@ -137,6 +141,28 @@ def _describe_table(report: TableReport) -> list[str]:
     ]
     lines += [f"  baseline {name}: {_join_metrics(metrics)}" for name, metrics in report.baselines.items()]
     return lines + ([f"  model card: {report.card}"] if report.card else [])
+
+
+def _describe_drift(model: ModelDrift) -> list[str]:
+    if model.why_not is not None:
+        return [f"{model.name} {model.version}: not measured: {model.why_not}"]
+    lines = [f"{model.name} {model.version}: {model.current_from} to {model.current_to} against its training days"]
+    lines += [f"  {reason}" for reason in model.reasons] or ["  nothing has drifted"]
+    if model.rate is not None:
+        lines.append(
+            f"  base rate {model.rate.current_rate:.2%}, was {model.rate.reference_rate:.2%} (z {model.rate.z:+.1f})"
+        )
+    if model.calibration is not None:
+        found = model.calibration
+        lines.append(
+            f"  observed over predicted {found.ratio:.2f} [{found.ratio_low:.2f}, {found.ratio_high:.2f}], "
+            f"slope {found.slope:.2f} [{found.slope_low:.2f}, {found.slope_high:.2f}], n {found.n:,}"
+        )
+    lines += [
+        f"  PSI {drift.psi:.3f}  limit {drift.limit:.3f}  {drift.feature}{'  drifted' if drift.has_drifted else ''}"
+        for drift in model.features
+    ]
+    return lines
 
 
 def _compare_versions(registry: ModelRegistry, name: str, versions: list[str]) -> list[str]:

@@ -20,6 +20,7 @@ from runner.summary import summarise
 from warehouse.build import BuildFailedError, write_docs
 from warehouse.connect import NothingPublishedError, open_published
 from warehouse.settings import PROJECT_DIR, Settings, load_settings
+from warehouse.transaction import request_full_rebuild
 
 
 class BusyError(RuntimeError):
@@ -30,7 +31,8 @@ def main() -> int:
     """Parse the command line and do what it says; the exit code is 0 only if that worked."""
     parser = argparse.ArgumentParser(prog="python -m runner", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("run", help="run the main job to its end and print what came out")
+    run = commands.add_parser("run", help="run the main job to its end and print what came out")
+    run.add_argument("--rebuild", action="store_true", help="make every table anew from the lake")
     up = commands.add_parser("up", help="start Airflow with its page and its schedules, and keep it running")
     up.add_argument("--port", type=int, default=8080)
     commands.add_parser("down", help="stop what `up` started")
@@ -45,6 +47,8 @@ def main() -> int:
     try:
         settings = load_settings()
         if arguments.command == "run":
+            if arguments.rebuild:
+                request_full_rebuild(settings)
             return _run(settings)
         if arguments.command == "up":
             return _up(settings, arguments.port)

@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     retraining_schedule: str | None = Field(
         default="0 9 * * 1", description="Cron of model_retraining; `none` to train only when no model exists."
     )
+    retraining_max_age_days: int = Field(
+        default=7, ge=1, description="After a publication, models of an older training are trained again."
+    )
     training_budget_seconds: float = Field(
         default=8, gt=0, description="CPU seconds, by estimate, that the search for a propensity model may take."
     )

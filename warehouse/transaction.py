@@ -58,6 +58,8 @@ def plan_build(settings: Settings, *, now: dt.datetime | None = None) -> BuildPl
                 "select cast(kpi_date as varchar) from marts.agg_kpis_daily where is_provisional"
             ).fetchall()
         ]
+    if _rebuild_request(settings).exists():
+        return BuildPlan(["a full rebuild was asked for"], all_dates, True)
     if fingerprint != project_fingerprint(settings):
         return BuildPlan(["the SQL or a setting that it depends on has changed"], all_dates, True)
     current = {day.isoformat(): manifest.content_hash for day, manifest in manifests.items()}
@@ -72,6 +74,12 @@ def plan_build(settings: Settings, *, now: dt.datetime | None = None) -> BuildPl
     if champions != json.dumps(champion_versions(settings), sort_keys=True):
         reasons.append("the champion models have changed")
     return BuildPlan(reasons, touched, False)
+
+
+def request_full_rebuild(settings: Settings) -> None:
+    """Let the next build make everything anew, whatever has changed; asked until such a build is published."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    _rebuild_request(settings).touch()
 
 
 def begin(settings: Settings, *, run_id: str, now: dt.datetime | None = None, full_rebuild: bool = False) -> BuildPlan:
@@ -114,11 +122,16 @@ def record_built_partitions(settings: Settings) -> None:
             """
             update ops.build_info
             set touched_from = (
-                select min(session_date) from intermediate.int_rewrite_from
+                select min(session_date) from intermediate.int_touched_from
                 where (select count(*) from ops.touched_dates) > 0
             )
             """
         )
+        # what models held before this build rewrote them has served its purpose
+        for (name,) in connection.execute(
+            "select table_name from duckdb_tables() where schema_name = 'ops' and table_name like 'previous%'"
+        ).fetchall():
+            connection.execute(f'drop table ops."{name}"')
 
 
 def record_champions(settings: Settings, *, seen: dict[str, str], used: dict[str, str]) -> None:
@@ -140,7 +153,7 @@ def publish(settings: Settings, *, run_id: str) -> bool:
             return False
         raise RuntimeError(f"nothing to publish: {settings.build_path} does not exist; run the build again")
     with open_build(settings) as connection:
-        (build_run_id,) = _one(connection, "select run_id from ops.build_info")
+        build_run_id, is_full_rebuild = _one(connection, "select run_id, is_full_rebuild from ops.build_info")
         if build_run_id != run_id:
             raise RuntimeError(
                 f"the build file belongs to run {build_run_id!r}, not to {run_id!r}; run the build again"
@@ -152,6 +165,8 @@ def publish(settings: Settings, *, run_id: str) -> bool:
     with settings.build_path.open("rb+") as file:
         os.fsync(file.fileno())
     settings.build_path.replace(settings.published_path)
+    if is_full_rebuild:
+        _rebuild_request(settings).unlink(missing_ok=True)
     directory = os.open(settings.published_path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)
@@ -200,6 +215,10 @@ def dbt_vars(settings: Settings) -> dict[str, Any]:
         "complete_after_hours": settings.complete_after_hours,
         "excluded_hostnames": [name.strip() for name in settings.excluded_hostnames.split(",") if name.strip()],
     }
+
+
+def _rebuild_request(settings: Settings) -> Path:
+    return settings.home / "rebuild.requested"
 
 
 def _is_complete(manifest: Manifest, day: dt.date, *, now: dt.datetime, settings: Settings) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -12,8 +14,10 @@ import pyarrow as pa
 
 from ml.core.contract import ContractMismatchError
 from ml.io.contracts import SESSIONS
+from ml.io.registry import StoredModel
 
 TABLE = "ml.session_predictions"
+VERSIONS = "ml.model_versions"
 TO_SCORE = "temp.main.sessions_to_score"
 
 _SCHEMA = pa.schema(
@@ -75,6 +79,23 @@ def ensure_table(connection: duckdb.DuckDBPyConnection) -> None:
         )
         """
     )
+
+
+def write_versions(connection: duckdb.DuckDBPyConnection, models: Iterable[StoredModel]) -> None:
+    """Write which versions score and the last day that each was fitted on: on later days its scores are a test."""
+    connection.execute(f"create or replace table {VERSIONS} (model varchar, version varchar, fitted_until date)")
+    for model in models:
+        values = [model.name, model.version, read_fitted_until(model.manifest)]
+        connection.execute(f"insert into {VERSIONS} values (?, ?, ?)", values)
+
+
+def read_fitted_until(manifest: Mapping[str, Any]) -> dt.date | None:
+    """The last day that a model was fitted on: `fitted_until`, or the day before the held-out days of its split."""
+    if "fitted_until" in manifest:
+        return dt.date.fromisoformat(manifest["fitted_until"])
+    if "split" in manifest:
+        return dt.date.fromisoformat(manifest["split"]["test_from"]) - dt.timedelta(days=1)
+    return None
 
 
 def list_sessions_to_score(connection: duckdb.DuckDBPyConnection, versions: ChampionVersions) -> int:

@@ -14,7 +14,13 @@ import duckdb
 
 from ml.core.contract import FeatureContract, FeatureTable, forbid_late_funnel
 from ml.core.propensity import NotTrained, explain_thin_sessions
-from ml.core.segmentation import SegmentationData, TrainedSegments, behaviour_contract, train_segments
+from ml.core.segmentation import (
+    PreviousSegments,
+    SegmentationData,
+    TrainedSegments,
+    behaviour_contract,
+    train_segments,
+)
 from ml.io.contracts import check_table, contract_path, require_tables
 from ml.io.frames import read_frame
 from ml.io.registry import ModelRegistry
@@ -128,6 +134,9 @@ def _train_segments(
     extra = [f"cast({table.label} as boolean) as label"]
     if knows_device:
         extra.append("coalesce(device_category = 'mobile', false) as is_mobile")
+    knows_carts = "add_to_carts" in table.contract.feature_names
+    if knows_carts:
+        extra.append("coalesce(add_to_carts > 0, false) as has_cart")
     if contract.features:
         frame = read_frame(connection, table.relation, contract, columns=extra)
     else:
@@ -136,15 +145,21 @@ def _train_segments(
         features=frame[contract.feature_names],
         labels=frame["label"].to_numpy(dtype=bool),
         is_mobile=frame["is_mobile"].to_numpy(dtype=bool) if knows_device else None,
+        has_cart=frame["has_cart"].to_numpy(dtype=bool) if knows_carts else None,
     )
-    trained = train_segments(data, seed=SEED)
+    champion = [stored for stored in registry.list_versions() if stored.name == SEGMENTS and stored.is_champion]
+    previous = PreviousSegments.from_manifest(champion[0].manifest) if champion else None
+    trained = train_segments(data, previous=previous, seed=SEED)
     if isinstance(trained, NotTrained):
         return ModelReport(SEGMENTS, "not_trained", trained.why)
     segments = [segment.to_dict() for segment in trained.segments]
     version = registry.save(
         SEGMENTS, trained.pipeline, _segment_manifest(contract, table, facts, trained), trained_at=trained_at
     )
+    kept = sum(segment.is_kept for segment in trained.segments)
     why = f"champion: {trained.k} segments ({trained.chosen_by})"
+    if previous is not None:
+        why += f"; {kept} of {len(previous.segments)} are those of before"
     registry.promote(SEGMENTS, version, reason=why)
     return ModelReport(SEGMENTS, "trained", why, version=version, promoted=True, estimator="k_means", segments=segments)
 
@@ -162,5 +177,7 @@ def _segment_manifest(
         **describe_making(contract, data),
         "estimator": {"family": "k_means", "params": {"k": trained.k}, "seed": SEED, "chosen_by": trained.chosen_by},
         "choice_of_k": trained.choice,
+        "ward_ari": trained.ward_ari,
+        "segment_space": trained.space.to_dict(),
         "segments": [segment.to_dict() for segment in trained.segments],
     }

@@ -104,9 +104,17 @@ def test_numbers_can_be_checked_by_hand(settings: Settings) -> None:
         settings,
         """
         select decision_point, is_at_risk, label_purchased, page_views
-        from ml.feat_session_prefixes where session_id = '1|user|1' order by decision_events
+        from ml.feat_session_prefixes where session_id = '1|user|1' order by decision_point
         """,
-    ) == [("events_1", True, True, 1), ("events_2", False, True, 1), ("events_3", False, True, 1)]
+    ) == [
+        # the cart lies at 60 s, the checkout at 120 s, the purchase itself is the fourth event
+        ("events_1", True, True, 1),
+        ("events_2", False, True, 1),
+        ("events_3", False, True, 1),
+        ("seconds_120", False, True, 1),
+        ("seconds_30", True, True, 1),
+        ("seconds_60", False, True, 1),
+    ]
 
 
 def test_days_in_any_order_equal_a_full_rebuild(make_settings: Callable[..., Settings], tmp_path: Path) -> None:

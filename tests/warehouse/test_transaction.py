@@ -26,6 +26,7 @@ from warehouse.transaction import (
     project_fingerprint,
     publish,
     record_champions,
+    request_full_rebuild,
     unused_models,
 )
 
@@ -54,6 +55,18 @@ def fill(settings: Settings, date: str = "2026-08-01", users: int = 3) -> None:
     session = int(date.replace("-", ""))
     events = [make_event("page_view", f"{date}T10:00:00", user=f"u{n}", session=session) for n in range(users)]
     write_day(settings, date, events)
+
+
+def test_a_full_rebuild_is_asked_for_until_one_is_published(published: Settings) -> None:
+    assert not plan_build(published).is_needed
+    request_full_rebuild(published)
+    plan = plan_build(published)
+    assert (plan.is_needed, plan.is_full_rebuild, plan.reasons) == (True, True, ["a full rebuild was asked for"])
+    begin(published, run_id="killed before it published")
+    assert plan_build(published).is_full_rebuild
+    begin(published, run_id="second")
+    publish(published, run_id="second")
+    assert not (published.home / "rebuild.requested").exists()
 
 
 def test_nothing_published_says_what_to_do(settings: Settings) -> None:

@@ -158,3 +158,55 @@
 {% macro mean_money(value) -%}
     cast(sum(cast({{ value }} as decimal(38, 6))) as double) / nullif(count({{ value }}), 0)
 {%- endmacro %}
+
+{#- Every hour from one UTC timestamp up to, and without, another, to cross join with. -#}
+{% macro unnest_hours(start, finish) -%}
+    unnest(range({{ start }}, {{ finish }}, interval 1 hour))
+{%- endmacro %}
+
+{#- The start of the hour that a UTC timestamp lies in, hours counted from `origin`. -#}
+{% macro hour_since(origin, timestamp_utc) -%}
+    {{ origin }} + to_hours(cast(floor((epoch_us({{ timestamp_utc }}) - epoch_us({{ origin }})) / 3600000000) as bigint))
+{%- endmacro %}
+
+{#- Texts joined in order, those rows only where the condition holds. -#}
+{% macro joined_in_order(value, separator, order_by, condition) -%}
+    string_agg({{ value }}, '{{ separator }}' order by {{ order_by }}) filter (where {{ condition }})
+{%- endmacro %}
+
+{#- Without blanks around it. Most text has none, and looking is a tenth of the price of trimming. -#}
+{% macro trimmed(value) -%}
+    case
+        when starts_with({{ value }}, ' ') or ends_with({{ value }}, ' ') then trim({{ value }})
+        else {{ value }}
+    end
+{%- endmacro %}
+
+{#- The newest value that is not null before the current row. -#}
+{% macro latest_before(value, partition_by, order_by) -%}
+    last_value({{ value }} ignore nulls) over (
+        partition by {{ partition_by }} order by {{ order_by }} rows between unbounded preceding and 1 preceding
+    )
+{%- endmacro %}
+
+{#- A number for a row of the lake that grows with its day: day, file and place in the file. Tables that hold it stay in
+    date order, so a join by it opens only the days it needs. -#}
+{% macro lake_row_key(day, path, row_number) -%}
+    (cast({{ day }} as date) - date '2000-01-01') * 1099511627776
+    + coalesce(cast(nullif(regexp_extract({{ path }}, '([0-9]+)[.]parquet$', 1), '') as bigint), 0) * 4294967296
+    + {{ row_number }}
+{%- endmacro %}
+
+{#- Microseconds since 1970 of a UTC timestamp. -#}
+{% macro micros_of(value) -%}
+    epoch_us({{ value }})
+{%- endmacro %}
+
+{#- A timestamp some seconds later, fractions included. -#}
+{% macro add_seconds(value, seconds) -%}
+    make_timestamp(epoch_us({{ value }}) + cast(round({{ seconds }} * 1000000) as bigint))
+{%- endmacro %}
+
+{% macro cube_root(value) -%}
+    cbrt({{ value }})
+{%- endmacro %}

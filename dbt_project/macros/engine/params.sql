@@ -8,29 +8,33 @@
     list_transform({{ params }}, lambda p: coalesce(p.value.double_value, p.value.float_value)) as param_doubles
 {%- endmacro %}
 
+{#- Where each param stands in the lists, null where it is absent: looked up once, read below. -#}
+{% macro param_positions(keys) -%}
+    {% for key in keys -%}
+        list_position(param_keys, '{{ key }}') as at_{{ key }}{{ ',' if not loop.last }}
+    {% endfor %}
+{%- endmacro %}
+
 {#- The param as text, whichever type it was exported with. -#}
 {% macro param_text(key) -%}
-    coalesce(
-        param_strings[list_position(param_keys, '{{ key }}')],
-        cast(param_ints[list_position(param_keys, '{{ key }}')] as varchar)
-    )
+    coalesce(param_strings[at_{{ key }}], cast(param_ints[at_{{ key }}] as varchar))
 {%- endmacro %}
 
 {#- The param as a whole number; text that is not a number is null. -#}
 {% macro param_int(key) -%}
     coalesce(
-        param_ints[list_position(param_keys, '{{ key }}')],
-        try_cast(param_strings[list_position(param_keys, '{{ key }}')] as bigint),
-        try_cast(param_doubles[list_position(param_keys, '{{ key }}')] as bigint)
+        param_ints[at_{{ key }}],
+        try_cast(param_strings[at_{{ key }}] as bigint),
+        try_cast(param_doubles[at_{{ key }}] as bigint)
     )
 {%- endmacro %}
 
 {#- The param as a number; text that is not a number is null. -#}
 {% macro param_number(key) -%}
     coalesce(
-        param_doubles[list_position(param_keys, '{{ key }}')],
-        cast(param_ints[list_position(param_keys, '{{ key }}')] as double),
-        try_cast(param_strings[list_position(param_keys, '{{ key }}')] as double)
+        param_doubles[at_{{ key }}],
+        cast(param_ints[at_{{ key }}] as double),
+        try_cast(param_strings[at_{{ key }}] as double)
     )
 {%- endmacro %}
 

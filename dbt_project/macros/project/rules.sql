@@ -2,13 +2,13 @@
 
 {#- '(not set)', '' and blanks are how GA4 writes nothing. -#}
 {% macro not_set_to_null(value) -%}
-    nullif(nullif(trim({{ value }}), ''), '(not set)')
+    nullif(nullif({{ trimmed(value) }}, ''), '(not set)')
 {%- endmacro %}
 
 {#- Why a raw row is no event at all; null for a good one. Order matters: the first reason is given. -#}
 {% macro quarantine_reason() -%}
     case
-        when event_name is null or trim(event_name) = '' then 'missing_event_name'
+        when event_name is null or {{ trimmed('event_name') }} = '' then 'missing_event_name'
         when event_timestamp is null then 'missing_event_timestamp'
         -- 2010 to 2100: outside it nothing was measured, and the clock or the unit is wrong
         when event_timestamp not between 1262304000000000 and 4102444800000000 then 'impossible_event_timestamp'
@@ -21,7 +21,7 @@
 {% macro page_path(url) -%}
     case
         when {{ url }} is not null
-            then coalesce({{ regex_extract("split_part(split_part(" ~ url ~ ", '?', 1), '#', 1)", "^(?:[A-Za-z]+://[^/]*)?(/.*)$") }}, '/')
+            then coalesce({{ regex_extract(url, "^(?:[A-Za-z]+://[^/?#]*)?(/[^?#]*)") }}, '/')
     end
 {%- endmacro %}
 

@@ -13,3 +13,13 @@ where
     {% if at_least is not none %}or {{ column_name }} < {{ at_least }}{% endif %}
     {% if at_most is not none %}or {{ column_name }} > {{ at_most }}{% endif %}
 {% endtest %}
+
+{% test credits_add_up(model) %}
+select purchase_id
+from {{ model }}
+group by purchase_id
+having
+    {% for credit in ['first_click', 'last_click', 'linear', 'position_based', 'time_decay'] %}
+        abs(sum({{ credit }}_credit) - 1) > 0.000000001{{ ' or' if not loop.last }}
+    {% endfor %}
+{% endtest %}

@@ -1,9 +1,15 @@
-{#- Which partitions a build rewrites. `ops.touched_dates` holds the event dates whose content is new, changed or gone;
-    everything else follows from it. -#}
+{#- Which rows a build rewrites. `ops.touched_dates` holds the event dates whose content is new, changed or gone;
+    everything else follows from it: events by their date, sessions by theirs, and what looks back into history by the
+    device or person whose history has changed. -#}
 
 {#- Predicate: the row belongs to an event date the build touches. -#}
 {% macro is_touched_event_date(column='event_date') -%}
     {{ column }} in (select event_date from ops.touched_dates)
+{%- endmacro %}
+
+{#- Predicate: the row belongs to an event date on which sessions may have changed. -#}
+{% macro is_touched_session_event_date(column='event_date') -%}
+    {{ column }} in (select event_date from intermediate.int_touched_event_dates)
 {%- endmacro %}
 
 {#- Predicate: the row belongs to a session date whose sessions have events on a touched date. -#}
@@ -11,10 +17,24 @@
     {{ column }} in (select session_date from intermediate.int_touched_session_dates)
 {%- endmacro %}
 
-{#- Predicate: the row's date is at or after the first one that a change can reach. What looks back into history
-    (attribution, session numbers, earlier purchases) can change from there on, and never before. -#}
-{% macro is_after_touched(column='session_date') -%}
-    {{ column }} >= (select session_date from intermediate.int_rewrite_from)
+{#- Predicate: the row belongs to a visitor without ga_session_id who has events on a touched date. -#}
+{% macro is_touched_gap_user(column='user_pseudo_id') -%}
+    {{ column }} in (select user_pseudo_id from intermediate.int_touched_gap_users)
+{%- endmacro %}
+
+{#- Predicate: the row belongs to a device whose sessions or purchases may have changed. -#}
+{% macro is_touched_device(column='user_pseudo_id') -%}
+    {{ column }} in (select user_pseudo_id from intermediate.int_touched_devices)
+{%- endmacro %}
+
+{#- Predicate: the row belongs to a person whose history may have changed. -#}
+{% macro is_touched_user(column='user_key') -%}
+    {{ column }} in (select user_key from intermediate.int_touched_users)
+{%- endmacro %}
+
+{#- Predicate: the row belongs to a date whose daily figures may have changed. -#}
+{% macro is_touched_kpi_date(column='kpi_date') -%}
+    {{ column }} in (select kpi_date from intermediate.int_touched_kpi_dates)
 {%- endmacro %}
 
 {#- Literal list of the touched days, so that the lake's other files are not even opened. -#}
@@ -28,20 +48,28 @@
     {{ days | join(', ') if days else "''" }}
 {%- endmacro %}
 
-{#- Predicate: the row belongs to an event date on which sessions may have changed. -#}
-{% macro is_touched_session_event_date(column='event_date') -%}
-    {{ column }} in (select event_date from intermediate.int_touched_event_dates)
+{#- The build starts from an empty file: every model is built whole, and nobody need ask what has changed. -#}
+{% macro is_full_build() -%}
+    {%- if execute -%}
+        {{ return(run_query("select is_full_rebuild from ops.build_info").rows[0][0]) }}
+    {%- endif -%}
+    {{ return(false) }}
+{%- endmacro %}
+
+{#- A model of this project by name, for those that must look at its previous rows before it is built. -#}
+{% macro built(schema, name) -%}
+    {{ return(api.Relation.create(database=target.database, schema=schema, identifier=name)) }}
 {%- endmacro %}
 
 {#- Keep what a model held before this build rewrites it; an empty table on the first build. A build always starts from
     a copy of the published file, so a retry sees the same past. -#}
-{% macro remember_previous(target_table, relation, columns, predicate='true') -%}
+{% macro remember_previous(target_table, relation, empty_columns, predicate='true', columns=['*']) -%}
     {%- if execute -%}
-        {%- set existing = load_relation(relation) -%}
-        {%- if existing is none -%}
-            create or replace table {{ target_table }} ({{ columns }})
+        {%- if load_relation(relation) is none -%}
+            create or replace table {{ target_table }} ({{ empty_columns }})
         {%- else -%}
-            create or replace table {{ target_table }} as select * from {{ relation }} where {{ predicate }}
+            create or replace table {{ target_table }} as
+            select {{ columns | join(', ') }} from {{ relation }} where {{ predicate }}
         {%- endif -%}
     {%- endif -%}
 {%- endmacro %}

@@ -1,3 +1,5 @@
+{{ config(pre_hook="{{ remember_previous('ops.previous_days', this, 'kpi_date date') }}") }}
+
 -- Every date that was exported, and whether GA4 can still rewrite it.
 select
     event_date as kpi_date,

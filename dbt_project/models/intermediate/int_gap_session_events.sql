@@ -1,13 +1,21 @@
 {{ config(
-    pre_hook="{{ remember_previous('ops.previous_gap_session_events', this, 'event_date date, lake_file varchar, lake_row bigint, session_id varchar') }}"
+    materialized='incremental',
+    incremental_strategy='replace_dates',
+    incremental_predicates=[is_touched_gap_user()],
+    on_schema_change='fail',
+    pre_hook="{{ remember_previous(
+        'ops.previous_gap_session_events', this,
+        'event_key bigint, event_date date, user_pseudo_id varchar, session_id varchar',
+        is_touched_gap_user()
+    ) }}",
 ) }}
 
+-- depends_on: {{ ref('int_touched_gap_users') }}
 -- Apps and custom loaders send no ga_session_id: there, a session is a run of events with gaps under 30 minutes.
 with events as (
     select
+        event_key,
         event_date,
-        lake_file,
-        lake_row,
         stream_id,
         user_pseudo_id,
         event_timestamp,
@@ -19,7 +27,12 @@ with events as (
             partition by stream_id, user_pseudo_id order by {{ event_order() }}
         ) as previous_event_timestamp
     from {{ ref('stg_ga4__events') }}
-    where session_id is null and user_pseudo_id is not null
+    where
+        session_id is null
+        and user_pseudo_id is not null
+        {% if is_incremental() %}
+            and {{ is_touched_gap_user() }}
+        {% endif %}
 ),
 
 run_starts as (
@@ -45,8 +58,8 @@ runs as (
 )
 
 select
+    event_key,
     event_date,
-    lake_file,
-    lake_row,
+    user_pseudo_id,
     stream_id || '|' || user_pseudo_id || '|run-' || cast(session_started_micros as varchar) as session_id
 from runs

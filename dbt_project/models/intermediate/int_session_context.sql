@@ -1,30 +1,116 @@
-{{ config(materialized='view') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_dates',
+    incremental_predicates=[is_touched_device()],
+    on_schema_change='fail',
+) }}
 
--- What is known when a session starts: its context, and the user's sessions that started strictly before it.
-select
-    session_id,
-    user_pseudo_id,
-    session_date,
-    session_started_at,
-    has_purchase,
-    device_category,
-    operating_system,
-    browser,
-    country,
-    default_channel_group,
-    is_new_user,
-    day_of_week >= 6 as is_weekend,
-    hour_of_day,
-    day_of_week,
-    session_number,
-    session_number - 1 as previous_sessions,
-    cast(coalesce(sum(purchases) over earlier, 0) as bigint) as previous_purchases,
-    cast(coalesce(sum(case when has_add_to_cart then 1 else 0 end) over earlier, 0) as bigint)
-        as previous_cart_sessions,
-    {{ seconds_between(
-        'lag(session_started_at) over (partition by user_pseudo_id order by session_number)', 'session_started_at'
-    ) }} / 86400 as days_since_previous_session
-from {{ ref('fct_sessions') }}
-window earlier as (
-    partition by user_pseudo_id order by session_number rows between unbounded preceding and 1 preceding
+-- depends_on: {{ ref('int_touched_devices') }}
+-- What is known when a session starts: its entry, and what the same device had done strictly before. By device, not by
+-- person: a login tomorrow may join two devices, which nobody knows today.
+with sessions as (
+    select
+        session_id,
+        user_pseudo_id,
+        session_date,
+        session_started_at
+    from {{ ref('int_sessions') }}
+    {% if is_incremental() %}
+        where {{ is_touched_device() }}
+    {% endif %}
+),
+
+entries as (
+    select entries.*
+    from {{ ref('int_session_entries') }} as entries
+    inner join sessions on entries.session_id = sessions.session_id
+),
+
+purchases as (
+    select
+        sessions.user_pseudo_id,
+        sessions.session_id,
+        purchases.purchased_at
+    from {{ ref('fct_purchases') }} as purchases
+    inner join sessions on purchases.session_id = sessions.session_id
+),
+
+-- One row per thing that happened on a device; counted are the rows of earlier microseconds.
+moments as (
+    select
+        user_pseudo_id,
+        session_id,
+        {{ micros_of('session_started_at') }} as micros,
+        1 as starts,
+        0 as purchases,
+        0 as carts
+    from sessions
+    union all
+    select
+        user_pseudo_id,
+        null as session_id,
+        {{ micros_of('purchased_at') }} as micros,
+        0 as starts,
+        1 as purchases,
+        0 as carts
+    from purchases
+    union all
+    select
+        sessions.user_pseudo_id,
+        null as session_id,
+        {{ micros_of('entries.first_cart_at') }} as micros,
+        0 as starts,
+        0 as purchases,
+        1 as carts
+    from entries
+    inner join sessions on entries.session_id = sessions.session_id
+    where entries.first_cart_at is not null
+),
+
+counted as (
+    select
+        session_id,
+        micros,
+        cast(coalesce(sum(starts) over earlier, 0) as bigint) as previous_sessions,
+        cast(coalesce(sum(purchases) over earlier, 0) as bigint) as previous_purchases,
+        cast(coalesce(sum(carts) over earlier, 0) as bigint) as previous_cart_sessions,
+        max(case when starts = 1 then micros end) over earlier as previous_micros
+    from moments
+    window earlier as (
+        partition by user_pseudo_id order by micros range between unbounded preceding and 1 preceding
+    )
+),
+
+buyers as (
+    select distinct session_id
+    from purchases
 )
+
+select
+    sessions.session_id,
+    sessions.user_pseudo_id,
+    sessions.session_date,
+    sessions.session_started_at,
+    entries.entered_at,
+    entries.last_interaction_at,
+    buyers.session_id is not null as has_purchase,
+    entries.device_category,
+    entries.operating_system,
+    entries.browser,
+    entries.country,
+    entries.default_channel_group,
+    entries.session_source,
+    entries.session_campaign,
+    entries.landing_type,
+    coalesce(entries.ga_session_number, counted.previous_sessions + 1) = 1 as is_new_user,
+    {{ iso_weekday('sessions.session_date') }} >= 6 as is_weekend,
+    {{ hour_of(in_property_zone('sessions.session_started_at')) }} as hour_of_day,
+    {{ iso_weekday('sessions.session_date') }} as day_of_week,
+    counted.previous_sessions,
+    counted.previous_purchases,
+    counted.previous_cart_sessions,
+    cast(counted.micros - counted.previous_micros as double) / 86400000000 as days_since_previous_session
+from sessions
+inner join entries on sessions.session_id = entries.session_id
+inner join counted on sessions.session_id = counted.session_id
+left join buyers on sessions.session_id = buyers.session_id

@@ -3,7 +3,7 @@
     incremental_strategy='replace_dates',
     incremental_predicates=[is_touched_session_date()],
     on_schema_change='fail',
-    pre_hook="{{ remember_previous('ops.previously_touched_starts', this, 'session_started_at timestamp', is_touched_session_date()) }}",
+    pre_hook="{{ remember_previous('ops.previously_touched_starts', this, 'session_started_at timestamp, user_pseudo_id varchar', is_touched_session_date(), columns=['session_started_at', 'user_pseudo_id']) }}",
 ) }}
 
 -- depends_on: {{ ref('int_touched_session_dates') }}
@@ -22,10 +22,11 @@ with events as (
 select
     session_id,
     session_date,
-    min(user_pseudo_id) as user_pseudo_id,
-    max(user_id) as user_id,
-    min(stream_id) as stream_id,
-    min(ga_session_id) as ga_session_id,
+    -- what a session's key is made of is the same in all its events: one of them will do
+    max(user_pseudo_id) filter (where event_number = 1) as user_pseudo_id,
+    {{ earliest('user_id', '-event_number') }} filter (where user_id is not null) as user_id,
+    max(stream_id) filter (where event_number = 1) as stream_id,
+    max(ga_session_id) filter (where event_number = 1) as ga_session_id,
     min(ga_session_number) as ga_session_number,
     min(event_at) as session_started_at,
     max(event_at) as session_ended_at,

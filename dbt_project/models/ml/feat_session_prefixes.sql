@@ -1,11 +1,11 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='replace_dates',
-    incremental_predicates=[is_after_touched()],
+    incremental_predicates=[is_touched_device()],
     on_schema_change='fail',
 ) }}
 
--- depends_on: {{ ref('int_rewrite_from') }}
+-- depends_on: {{ ref('int_touched_devices') }}
 with purchases as (
     select
         session_id,
@@ -19,7 +19,8 @@ select
     context.user_pseudo_id,
     context.session_date,
     context.session_started_at,
-    'events_' || cast(prefixes.decision_events as varchar) as decision_point,
+    prefixes.decision_point,
+    prefixes.decision_seconds,
     prefixes.is_at_risk,
     -- without a purchase so far, a purchase of the session is one after the decision point, also in the same batch
     case
@@ -28,10 +29,14 @@ select
     end as label_purchased,
     prefixes.decision_events,
     {{ behaviour_columns('prefixes') }},
+    prefixes.idle_seconds,
+    prefixes.last_event_name,
+    prefixes.last_page_section,
+    prefixes.last_gap_seconds,
     {{ context_columns('context') }}
 from {{ ref('int_session_context') }} as context
 inner join {{ ref('int_session_prefixes') }} as prefixes on context.session_id = prefixes.session_id
 left join purchases on context.session_id = purchases.session_id
 {% if is_incremental() %}
-    where {{ is_after_touched('context.session_date') }}
+    where {{ is_touched_device('context.user_pseudo_id') }}
 {% endif %}

@@ -1,11 +1,11 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='replace_dates',
-    incremental_predicates=[is_after_touched()],
+    incremental_predicates=[is_touched_device()],
     on_schema_change='fail',
 ) }}
 
--- depends_on: {{ ref('int_rewrite_from') }}
+-- depends_on: {{ ref('int_touched_devices') }}
 -- A session of nothing but session_start and first_visit has no behaviour to learn from.
 select
     context.session_id,
@@ -26,5 +26,5 @@ select
 from {{ ref('int_session_context') }} as context
 inner join {{ ref('int_session_behaviour') }} as behaviour on context.session_id = behaviour.session_id
 {% if is_incremental() %}
-    where {{ is_after_touched('context.session_date') }}
+    where {{ is_touched_device('context.user_pseudo_id') }}
 {% endif %}

@@ -22,5 +22,6 @@ select
     session_traffic_source_last_click,
     {{ file_name('filename') }} as lake_file,
     file_row_number as lake_row,
-    {{ regex_extract('filename', 'event_date=([0-9-]+)') }} as lake_day
+    {{ regex_extract('filename', 'event_date=([0-9-]+)') }} as lake_day,
+    {{ lake_row_key(regex_extract('filename', 'event_date=([0-9-]+)'), 'filename', 'file_row_number') }} as event_key
 from {{ source('ga4', 'events') }}

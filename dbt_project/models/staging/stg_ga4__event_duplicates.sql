@@ -8,9 +8,7 @@
 -- Duplicates are rare: find the identities that occur twice first, then order only their rows.
 with repeated as (
     select
-        event_date,
         event_timestamp,
-        event_name,
         event_hash
     from {{ ref('stg_ga4__events_parsed') }}
     where
@@ -18,15 +16,14 @@ with repeated as (
         {% if is_incremental() %}
             and {{ is_touched_event_date() }}
         {% endif %}
-    group by event_date, event_timestamp, event_name, event_hash
+    group by event_timestamp, event_hash
     having count(*) > 1
 ),
 
 copies as (
     select
         parsed.event_date,
-        parsed.lake_file,
-        parsed.lake_row,
+        parsed.event_key,
         row_number() over (
             partition by parsed.event_date, parsed.event_timestamp, parsed.event_name, parsed.event_hash
             -- which copy stays must not depend on where it lay: its content decides, its place only between equals
@@ -36,29 +33,29 @@ copies as (
                 parsed.batch_event_index nulls last,
                 {{ hash_of([
                     'parsed.user_id', 'parsed.ga_session_number', 'parsed.page_location', 'parsed.page_title',
-                    'parsed.collected_source', 'parsed.collected_medium', 'parsed.collected_campaign',
-                    'parsed.click_id_type', 'parsed.last_click_source', 'parsed.last_click_medium',
+                    'parsed.event_source', 'parsed.event_medium', 'parsed.event_campaign',
+                    'parsed.last_click_source', 'parsed.last_click_medium',
                     'parsed.last_click_campaign', 'parsed.transaction_id',
                     'parsed.purchase_revenue_usd', 'parsed.refund_value_usd', 'parsed.value_usd',
                     'parsed.item_quantity', 'parsed.items', 'parsed.device_category', 'parsed.operating_system',
                     'parsed.browser', 'parsed.country', 'parsed.platform'
                 ]) }},
-                parsed.lake_file,
-                parsed.lake_row
+                parsed.event_key
         ) as copy_number
     from {{ ref('stg_ga4__events_parsed') }} as parsed
     inner join repeated
         on
-            parsed.event_date = repeated.event_date
-            and parsed.event_timestamp = repeated.event_timestamp
-            and parsed.event_name = repeated.event_name
+            parsed.event_timestamp = repeated.event_timestamp
             and parsed.event_hash = repeated.event_hash
-    where parsed.exclusion_reason is null
+    where
+        parsed.exclusion_reason is null
+        {% if is_incremental() %}
+            and {{ is_touched_event_date('parsed.event_date') }}
+        {% endif %}
 )
 
 select
     event_date,
-    lake_file,
-    lake_row
+    event_key
 from copies
 where copy_number > 1

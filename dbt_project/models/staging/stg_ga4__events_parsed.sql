@@ -5,6 +5,7 @@
     on_schema_change='fail',
 ) }}
 
+-- Each step reads the one before it once: a param's place is looked up once, a text is cleaned once.
 with raw_events as (
     select
         *,
@@ -17,15 +18,27 @@ with raw_events as (
         {% endif %}
 ),
 
+located as (
+    select
+        *,
+        {{ trimmed('event_name') }} as clean_event_name,
+        {{ param_positions([
+            'ga_session_id', 'ga_session_number', 'batch_page_id', 'batch_ordering_id', 'batch_event_index',
+            'page_location', 'page_title', 'page_referrer', 'firebase_screen', 'session_engaged',
+            'engagement_time_msec', 'percent_scrolled', 'search_term', 'ignore_referrer', 'source', 'medium',
+            'campaign', 'gclid', 'transaction_id', 'currency', 'value', 'traffic_type', 'synthetic_bundle'
+        ]) }}
+    from raw_events
+),
+
 read_params as (
     select
+        event_key,
         {{ date_from_yyyymmdd('event_date') }} as event_date,
-        lake_file,
-        lake_row,
         event_timestamp,
-        trim(event_name) as event_name,
+        clean_event_name as event_name,
         {{ not_set_to_null('user_pseudo_id') }} as user_pseudo_id,
-        {{ not_set_to_null('user_id') }} as user_id,
+        {{ login_id('user_id') }} as user_id,
         coalesce(stream_id, '') as stream_id,
         lower(coalesce(platform, 'WEB')) as platform,
         {{ param_int('ga_session_id') }} as ga_session_id,
@@ -34,47 +47,44 @@ read_params as (
         coalesce(batch_ordering_id, {{ param_int('batch_ordering_id') }}) as batch_ordering_id,
         coalesce(batch_event_index, {{ param_int('batch_event_index') }}) as batch_event_index,
         {{ param_text('page_location') }} as page_location,
-        {{ not_set_to_null(param_text('page_title')) }} as page_title,
-        {{ not_set_to_null(param_text('page_referrer')) }} as page_referrer,
+        {{ param_text('page_title') }} as page_title,
+        {{ param_text('page_referrer') }} as page_referrer,
         {{ param_text('firebase_screen') }} as screen_name,
         {{ param_int('session_engaged') }} as session_engaged,
-        case
-            -- a day at the most: longer is a clock that is wrong
-            when {{ param_int('engagement_time_msec') }} between 0 and 86400000
-                then {{ param_int('engagement_time_msec') }}
-        end as engagement_msec,
+        {{ param_int('engagement_time_msec') }} as engagement_time_msec,
         {{ param_int('percent_scrolled') }} as percent_scrolled,
-        {{ not_set_to_null(param_text('search_term')) }} as search_term,
+        {{ param_text('search_term') }} as search_term,
         coalesce(lower({{ param_text('ignore_referrer') }}) in ('true', '1'), false) as is_referrer_ignored,
-        {{ not_set_to_null(param_text('source')) }} as param_source,
-        {{ not_set_to_null(param_text('medium')) }} as param_medium,
-        {{ not_set_to_null(param_text('campaign')) }} as param_campaign,
-        {{ not_set_to_null(param_text('gclid')) }} as param_gclid,
+        {{ param_text('source') }} as param_source,
+        {{ param_text('medium') }} as param_medium,
+        {{ param_text('campaign') }} as param_campaign,
+        {{ param_text('gclid') }} as param_gclid,
         {{ not_set_to_null('collected_traffic_source.manual_source') }} as collected_source,
         {{ not_set_to_null('collected_traffic_source.manual_medium') }} as collected_medium,
         {{ not_set_to_null('collected_traffic_source.manual_campaign_name') }} as collected_campaign,
         {{ not_set_to_null('collected_traffic_source.gclid') }} as collected_gclid,
         {{ not_set_to_null('collected_traffic_source.dclid') }} as collected_dclid,
         {{ has_last_click('session_traffic_source_last_click') }} as has_last_click,
-        {{ last_click_field('session_traffic_source_last_click', 'source') }} as last_click_source,
-        lower({{ last_click_field('session_traffic_source_last_click', 'medium') }}) as last_click_medium,
-        {{ last_click_field('session_traffic_source_last_click', 'campaign') }} as last_click_campaign,
-        coalesce(
-            {{ not_set_to_null('ecommerce.transaction_id') }},
-            {{ not_set_to_null("param_strings[list_position(param_keys, 'transaction_id')]") }},
-            cast(param_ints[list_position(param_keys, 'transaction_id')] as varchar)
-        ) as transaction_id,
-        upper({{ not_set_to_null(param_text('currency')) }}) as currency,
+        session_traffic_source_last_click,
+        case when clean_event_name in ('purchase', 'refund') then ecommerce.transaction_id end
+            as ecommerce_transaction_id,
+        case
+            when clean_event_name in ('purchase', 'refund') then param_strings[at_transaction_id]
+        end as param_transaction_text,
+        case
+            when clean_event_name in ('purchase', 'refund') then cast(param_ints[at_transaction_id] as varchar)
+        end as param_transaction_number,
+        {{ param_text('currency') }} as currency,
         ecommerce.purchase_revenue_in_usd is not null as has_purchase_revenue_usd,
         {{ amount_or_null('ecommerce.purchase_revenue_in_usd') }} as purchase_revenue_usd,
         {{ amount_or_null('ecommerce.purchase_revenue') }} as purchase_revenue_local,
         {{ amount_or_null('ecommerce.refund_value_in_usd') }} as refund_value_usd,
         {{ amount_or_null('ecommerce.refund_value') }} as refund_value_local,
         {{ amount_or_null('event_value_in_usd') }} as event_value_usd,
-        {{ amount_or_null(param_number('value')) }} as param_value,
+        {{ param_number('value') }} as param_value,
         ecommerce.total_item_quantity as item_quantity,
         case
-            when event_name in (
+            when clean_event_name in (
                 'view_item', 'add_to_cart', 'remove_from_cart', 'add_to_wishlist', 'begin_checkout', 'purchase',
                 'refund'
             ) then {{ compact_items('items') }}
@@ -84,39 +94,94 @@ read_params as (
         {{ not_set_to_null('coalesce(device.web_info.browser, device.browser)') }} as browser,
         {{ not_set_to_null('device.web_info.hostname') }} as hostname,
         {{ not_set_to_null('geo.country') }} as country,
-        lower({{ param_text('traffic_type') }}) as traffic_type,
+        {{ param_text('traffic_type') }} as traffic_type,
         {{ param_int('synthetic_bundle') }} as synthetic_bundle,
         {{ unordered_list_hash('event_params') }} as params_hash
-    from raw_events
+    from located
 ),
 
-derived as (
+cleaned as (
     select
         *,
-        {{ hash_of([
-            'stream_id', 'user_pseudo_id', 'ga_session_id', 'event_name', 'event_timestamp', 'params_hash'
-        ]) }} as event_hash,
-        {{ page_path('page_location') }} as page_path,
+        {{ not_set_to_null('page_title') }} as clean_page_title,
+        {{ regex_extract('page_referrer', '^[A-Za-z-]+://([^/?#:]+)') }} as referrer_hostname,
         coalesce(
             {{ regex_extract('page_location', '^[A-Za-z]+://([^/?#:]+)') }}, hostname
         ) as page_hostname,
-        {{ regex_extract('page_referrer', '^[A-Za-z-]+://([^/?#:]+)') }} as referrer_hostname,
+        {{ page_path('page_location') }} as page_path,
         case
-            when {{ contains_text('page_location', 'clid=') }} or {{ contains_text('page_location', 'braid=') }}
+            when
+                {{ contains_text('page_location', 'clid=') }} or {{ contains_text('page_location', 'clkid=') }}
+                or {{ contains_text('page_location', 'braid=') }}
                 then {{ regex_extract(
                     'page_location', '[?&](gclid|wbraid|gbraid|dclid|msclkid|fbclid|ttclid)=[^&#]'
                 ) }}
-        end as url_click_id
+        end as url_click_id,
+        {{ not_set_to_null('search_term') }} as clean_search_term,
+        {{ not_set_to_null('param_source') }} as clean_param_source,
+        {{ not_set_to_null('param_medium') }} as clean_param_medium,
+        {{ not_set_to_null('param_campaign') }} as clean_param_campaign,
+        {{ not_set_to_null('param_gclid') }} as clean_param_gclid,
+        upper({{ not_set_to_null('currency') }}) as clean_currency,
+        {{ amount_or_null('param_value') }} as param_amount
     from read_params
+),
+
+sourced as (
+    select
+        *,
+        -- one tuple from one event (rule 8): UTMs of the event, else what GA4 put into its params
+        case
+            when coalesce(collected_source, collected_medium, collected_campaign) is not null then 'collected'
+            when
+                coalesce(clean_param_source, clean_param_medium, clean_param_campaign) is not null
+                and not (is_referrer_ignored and coalesce(clean_param_medium, '') = 'referral')
+                then 'params'
+        end as tuple_origin,
+        case
+            when coalesce(collected_gclid, clean_param_gclid) is not null then 'gclid'
+            when collected_dclid is not null then 'dclid'
+            else url_click_id
+        end as click_id_type
+    from cleaned
+),
+
+tuples as (
+    select
+        *,
+        case tuple_origin when 'collected' then collected_source when 'params' then clean_param_source end
+            as tuple_source,
+        lower(case tuple_origin when 'collected' then collected_medium when 'params' then clean_param_medium end)
+            as tuple_medium,
+        case tuple_origin when 'collected' then collected_campaign when 'params' then clean_param_campaign end
+            as tuple_campaign
+    from sourced
+),
+
+paid as (
+    select
+        *,
+        -- a click id is paid traffic of its network unless UTMs say otherwise (rule 9); 'organic' and 'referral' are
+        -- what GA4 detects from the referrer, not UTMs; a source or campaign of one's own without a medium is UTMs
+        click_id_type is not null
+        and (
+            coalesce(tuple_medium, '(none)') in ('organic', 'referral')
+            or (
+                coalesce(tuple_medium, '(none)') in ('(none)', '(not set)')
+                and coalesce(tuple_source, '(direct)') = '(direct)'
+                and coalesce(tuple_campaign, '(direct)') in ('(direct)', '(organic)', '(referral)')
+            )
+        ) as is_click_id_decisive
+    from tuples
 )
 
 select
+    event_key,
     event_date,
-    lake_file,
-    lake_row,
-    event_hash,
+    {{ hash_of([
+        'stream_id', 'user_pseudo_id', 'ga_session_id', 'event_name', 'event_timestamp', 'params_hash'
+    ]) }} as event_hash,
     event_timestamp,
-    {{ timestamp_from_micros('event_timestamp') }} as event_at,
     event_name,
     user_pseudo_id,
     user_id,
@@ -133,32 +198,42 @@ select
     batch_event_index,
     page_location,
     coalesce(page_path, screen_name) as page_path,
-    page_title,
-    page_referrer,
-    referrer_hostname,
-    page_hostname,
-    is_referrer_ignored,
+    clean_page_title as page_title,
+    case when not is_referrer_ignored and referrer_hostname != page_hostname then referrer_hostname end
+        as external_referrer,
     session_engaged,
-    engagement_msec,
+    -- a day at the most: longer is a clock that is wrong
+    case when engagement_time_msec between 0 and 86400000 then engagement_time_msec end as engagement_msec,
     percent_scrolled,
-    search_term,
-    param_source,
-    param_medium,
-    param_campaign,
-    collected_source,
-    collected_medium,
-    collected_campaign,
+    clean_search_term as search_term,
     case
-        when coalesce(collected_gclid, param_gclid) is not null then 'gclid'
-        when collected_dclid is not null then 'dclid'
-        else url_click_id
-    end as click_id_type,
+        when is_click_id_decisive
+            then case click_id_type
+                when 'msclkid' then 'bing'
+                when 'fbclid' then 'facebook'
+                when 'ttclid' then 'tiktok'
+                else 'google'
+            end
+        else tuple_source
+    end as event_source,
+    case
+        when is_click_id_decisive then case click_id_type when 'dclid' then 'display' else 'cpc' end
+        else tuple_medium
+    end as event_medium,
+    case when not is_click_id_decisive then tuple_campaign end as event_campaign,
+    tuple_origin is not null or is_click_id_decisive as has_event_source,
     has_last_click,
-    last_click_source,
-    last_click_medium,
-    last_click_campaign,
-    transaction_id,
-    currency,
+    case when has_last_click then {{ last_click_field('session_traffic_source_last_click', 'source') }} end
+        as last_click_source,
+    case when has_last_click then lower({{ last_click_field('session_traffic_source_last_click', 'medium') }}) end
+        as last_click_medium,
+    case when has_last_click then {{ last_click_field('session_traffic_source_last_click', 'campaign') }} end
+        as last_click_campaign,
+    coalesce(
+        {{ not_set_to_null('ecommerce_transaction_id') }},
+        {{ not_set_to_null('param_transaction_text') }},
+        param_transaction_number
+    ) as transaction_id,
     case
         when event_name = 'purchase'
             then case
@@ -166,7 +241,7 @@ select
                 when has_purchase_revenue_usd then coalesce(purchase_revenue_usd, 0)
                 else coalesce(
                     event_value_usd,
-                    case when currency = 'USD' then coalesce(purchase_revenue_local, param_value) end,
+                    case when clean_currency = 'USD' then coalesce(purchase_revenue_local, param_amount) end,
                     0
                 )
             end
@@ -177,10 +252,10 @@ select
             then abs(coalesce(
                 refund_value_usd,
                 event_value_usd,
-                case when currency = 'USD' then coalesce(refund_value_local, param_value) end
+                case when clean_currency = 'USD' then coalesce(refund_value_local, param_amount) end
             ))
     end as refund_value_usd,
-    coalesce(event_value_usd, case when currency = 'USD' then param_value end) as value_usd,
+    coalesce(event_value_usd, case when clean_currency = 'USD' then param_amount end) as value_usd,
     cast(coalesce(item_quantity, {{ sum_of_field('items', 'quantity') }}) as bigint) as item_quantity,
     items,
     device_category,
@@ -189,9 +264,9 @@ select
     country,
     case
         when synthetic_bundle = 1 then 'synthetic'
-        when traffic_type = 'internal' then 'internal'
+        when lower(traffic_type) = 'internal' then 'internal'
         {% for hostname in var('excluded_hostnames') %}
             when page_hostname = '{{ hostname }}' then 'internal'
         {% endfor %}
     end as exclusion_reason
-from derived
+from paid

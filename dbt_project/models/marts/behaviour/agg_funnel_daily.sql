@@ -1,3 +1,11 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_dates',
+    incremental_predicates=[is_touched_kpi_date()],
+    on_schema_change='fail',
+) }}
+
+-- depends_on: {{ ref('int_touched_kpi_dates') }}
 {% set steps = [
     ('session', 'true'),
     ('view_item', 'product_views > 0'),
@@ -17,6 +25,9 @@ with measured as (
             {{ count_where(condition) }} as sessions,
             count(*) as all_sessions
         from {{ ref('fct_sessions') }}
+        {% if is_incremental() %}
+            where {{ is_touched_kpi_date('session_date') }}
+        {% endif %}
         group by session_date, device_category, default_channel_group
         {{ 'union all' if not loop.last }}
     {% endfor %}

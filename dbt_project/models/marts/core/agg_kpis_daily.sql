@@ -1,9 +1,20 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_dates',
+    incremental_predicates=[is_touched_kpi_date()],
+    on_schema_change='fail',
+) }}
+
+-- depends_on: {{ ref('int_touched_kpi_dates') }}
 with sessions as (
     select
         session_date,
         {{ count_where('is_new_user') }} as new_users,
         {{ session_kpis() }}
     from {{ ref('fct_sessions') }}
+    {% if is_incremental() %}
+        where {{ is_touched_kpi_date('session_date') }}
+    {% endif %}
     group by session_date
 ),
 
@@ -15,6 +26,9 @@ purchases as (
         {{ sum_money('refund_usd') }} as refund_usd,
         {{ sum_money('net_revenue_usd') }} as net_revenue_usd
     from {{ ref('fct_purchases') }}
+    {% if is_incremental() %}
+        where {{ is_touched_kpi_date('purchase_date') }}
+    {% endif %}
     group by purchase_date
 )
 
@@ -48,3 +62,6 @@ from {{ ref('int_days') }} as days
 inner join {{ ref('event_counts') }} as counts on days.kpi_date = counts.event_date
 left join sessions on days.kpi_date = sessions.session_date
 left join purchases on days.kpi_date = purchases.purchase_date
+{% if is_incremental() %}
+    where {{ is_touched_kpi_date('days.kpi_date') }}
+{% endif %}

@@ -1,3 +1,11 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_dates',
+    incremental_predicates=[is_touched_kpi_date()],
+    on_schema_change='fail',
+) }}
+
+-- depends_on: {{ ref('int_touched_kpi_dates') }}
 {% set dimensions = ['device_category', 'default_channel_group', 'country', 'browser', 'landing_page'] %}
 
 with measured as (
@@ -10,6 +18,9 @@ with measured as (
             {{ sum_money('revenue_usd') }} as revenue_usd,
             {{ session_kpis() }}
         from {{ ref('fct_sessions') }}
+        {% if is_incremental() %}
+            where {{ is_touched_kpi_date('session_date') }}
+        {% endif %}
         group by session_date, coalesce({{ dimension }}, '(not set)')
         {{ 'union all' if not loop.last }}
     {% endfor %}

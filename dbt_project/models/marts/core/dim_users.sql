@@ -1,36 +1,57 @@
-with firsts as (
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_dates',
+    incremental_predicates=[is_touched_user()],
+    on_schema_change='fail',
+) }}
+
+-- depends_on: {{ ref('int_touched_users') }}
+with sessions as (
     select *
     from {{ ref('fct_sessions') }}
+    {% if is_incremental() %}
+        where {{ is_touched_user() }}
+    {% endif %}
+),
+
+firsts as (
+    select *
+    from sessions
     where session_number = 1
 ),
 
 totals as (
     select
-        user_pseudo_id,
-        max(user_id) as user_id,
+        user_key,
         max(session_date) as last_session_date,
         count(*) as sessions,
         {{ count_where('is_engaged') }} as engaged_sessions,
-        {{ count_where('has_add_to_cart') }} as cart_sessions
-    from {{ ref('fct_sessions') }}
-    group by user_pseudo_id
+        {{ count_where('has_add_to_cart') }} as cart_sessions,
+        count(distinct user_pseudo_id) as devices,
+        count(distinct device_category) as device_categories
+    from sessions
+    group by user_key
 ),
 
 purchases as (
     select
-        user_pseudo_id,
+        sessions.user_key,
         count(*) as purchases,
-        {{ sum_money('revenue_usd') }} as revenue_usd,
-        {{ sum_money('net_revenue_usd') }} as net_revenue_usd,
-        min(purchase_date) as first_purchase_date,
-        max(purchase_date) as last_purchase_date
-    from {{ ref('fct_purchases') }}
-    group by user_pseudo_id
+        {{ sum_money('purchases.revenue_usd') }} as revenue_usd,
+        {{ sum_money('purchases.net_revenue_usd') }} as net_revenue_usd,
+        min(purchases.purchase_date) as first_purchase_date,
+        max(purchases.purchase_date) as last_purchase_date
+    from {{ ref('fct_purchases') }} as purchases
+    inner join sessions on purchases.session_id = sessions.session_id
+    group by sessions.user_key
 )
 
 select
-    totals.user_pseudo_id,
-    totals.user_id,
+    totals.user_key,
+    {{ user_id_of_key('totals.user_key') }} as user_id,
+    firsts.user_pseudo_id,
+    totals.devices,
+    totals.device_categories,
     firsts.session_date as first_session_date,
     totals.last_session_date,
     firsts.source as first_source,
@@ -49,5 +70,5 @@ select
     purchases.first_purchase_date,
     purchases.last_purchase_date
 from totals
-inner join firsts on totals.user_pseudo_id = firsts.user_pseudo_id
-left join purchases on totals.user_pseudo_id = purchases.user_pseudo_id
+inner join firsts on totals.user_key = firsts.user_key
+left join purchases on totals.user_key = purchases.user_key

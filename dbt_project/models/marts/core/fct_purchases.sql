@@ -1,6 +1,4 @@
-{{ config(
-    pre_hook="{{ remember_previous('ops.previous_purchases', this, 'session_id varchar, purchase_id varchar, transaction_id varchar, revenue_usd double') }}"
-) }}
+{{ config(pre_hook="{{ remember_previous('ops.previous_purchases', this, 'purchase_id varchar') }}") }}
 
 with purchases as (
     select

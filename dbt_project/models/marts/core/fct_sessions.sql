@@ -1,30 +1,38 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='replace_dates',
-    incremental_predicates=[is_after_touched()],
+    incremental_predicates=[is_touched_user()],
     on_schema_change='fail',
+    pre_hook="{{ remember_previous('ops.previous_sessions', this, 'session_id varchar', is_touched_user()) }}",
 ) }}
 
--- depends_on: {{ ref('int_rewrite_from') }}
+-- depends_on: {{ ref('int_touched_users') }}
 with source_categories as (
     select * from {{ ref('ga4_source_categories') }}
 ),
 
--- Numbers and sources of a session depend on the user's earlier sessions: all sessions of the users concerned.
-users as (
-    select distinct user_pseudo_id
-    from {{ ref('int_sessions') }}
+-- Numbers and sources of a session depend on the other sessions of the person: all sessions of the people concerned.
+sessions as (
+    select
+        *,
+        {{ bare_hostname('entry_referrer') }} as referrer
+    from {{ ref('int_identified_sessions') }}
     {% if is_incremental() %}
-        where {{ is_after_touched() }}
+        where {{ is_touched_user() }}
     {% endif %}
 ),
 
-sessions as (
+-- A device may be shared: its own count takes the sessions of everybody on it.
+device_numbers as (
     select
-        sessions.*,
-        {{ bare_hostname('sessions.entry_referrer') }} as referrer
-    from {{ ref('int_sessions') }} as sessions
-    inner join users on sessions.user_pseudo_id = users.user_pseudo_id
+        session_id,
+        cast(row_number() over (
+            partition by user_pseudo_id order by session_started_at, session_id
+        ) as bigint) as device_session_number
+    from {{ ref('int_sessions') }}
+    {% if is_incremental() %}
+        where user_pseudo_id in (select user_pseudo_id from sessions)
+    {% endif %}
 ),
 
 own_sources as (
@@ -69,7 +77,7 @@ numbered as (
             and coalesce(own_medium, '(none)') in ('(none)', '(not set)')
         ) as is_direct,
         cast(row_number() over (
-            partition by user_pseudo_id order by session_started_at, session_id
+            partition by user_key order by session_started_at, session_id
         ) as bigint) as session_number
     from tuples
 ),
@@ -79,7 +87,7 @@ attributed as (
         *,
         {{ latest_in_order(
             "case when not is_direct then " ~ row_of(['session_started_at', 'own_source', 'own_medium', 'own_campaign']) ~ " end",
-            'user_pseudo_id', 'session_started_at, session_id'
+            'user_key', 'session_started_at, session_id'
         ) }} as last_non_direct
     from numbered
 ),
@@ -101,11 +109,11 @@ with_source as (
             as source,
         case when has_recent_non_direct then {{ row_field('last_non_direct', 'own_medium') }} else '(none)' end
             as medium,
-        case when has_recent_non_direct then {{ row_field('last_non_direct', 'own_campaign') }} end as campaign
+        case when has_recent_non_direct then {{ row_field('last_non_direct', 'own_campaign') }} end as campaign,
+        case when is_direct then '(direct)' else own_source end as session_source,
+        case when is_direct then '(none)' else own_medium end as session_medium,
+        case when not is_direct then own_campaign end as session_campaign
     from resolved
-    {% if is_incremental() %}
-        where {{ is_after_touched() }}
-    {% endif %}
 ),
 
 purchases as (
@@ -130,13 +138,15 @@ engaged as (
 
 select
     engaged.session_id,
+    engaged.user_key,
     engaged.user_pseudo_id,
     engaged.user_id,
     engaged.stream_id,
     engaged.ga_session_id,
     engaged.session_number,
+    device_numbers.device_session_number,
     engaged.ga_session_number,
-    coalesce(engaged.ga_session_number, engaged.session_number) = 1 as is_new_user,
+    coalesce(engaged.ga_session_number, device_numbers.device_session_number) = 1 as is_new_user,
     engaged.session_date,
     engaged.session_started_at,
     engaged.session_ended_at,
@@ -165,6 +175,13 @@ select
         'lower(engaged.source)', 'engaged.medium', 'lower(engaged.campaign)',
         'source_categories.category', 'coalesce(source_categories.is_paid_without_medium, false)'
     ) }} as default_channel_group,
+    engaged.session_source,
+    engaged.session_medium,
+    engaged.session_campaign,
+    {{ default_channel_group(
+        'lower(engaged.session_source)', 'engaged.session_medium', 'lower(engaged.session_campaign)',
+        'session_categories.category', 'coalesce(session_categories.is_paid_without_medium, false)'
+    ) }} as session_default_channel_group,
     engaged.is_direct as is_direct_entry,
     coalesce(engaged.device_category, '(not set)') as device_category,
     coalesce(engaged.operating_system, '(not set)') as operating_system,
@@ -175,5 +192,8 @@ select
     {{ iso_weekday('engaged.session_date') }} as day_of_week
 from engaged
 left join purchases on engaged.session_id = purchases.session_id
+inner join device_numbers on engaged.session_id = device_numbers.session_id
 left join source_categories
     on {{ bare_hostname('engaged.source') }} = source_categories.source
+left join source_categories as session_categories
+    on {{ bare_hostname('engaged.session_source') }} = session_categories.source

@@ -1,0 +1,29 @@
+-- The devices whose sessions, purchases or owner this build changes.
+{% if is_full_build() %}
+    select user_pseudo_id
+    from {{ ref('int_sessions') }}
+    where false
+{% else %}
+    select user_pseudo_id
+    from {{ ref('int_sessions') }}
+    where {{ is_touched_session_date() }}
+    union
+    select user_pseudo_id from ops.previously_touched_starts
+    union
+    select user_pseudo_id from {{ ref('int_touched_purchases') }}
+    union
+    select user_pseudo_id
+    from (
+        (
+            select * from {{ ref('int_device_users') }}
+            except
+            select * from ops.previous_device_users
+        )
+        union all
+        (
+            select * from ops.previous_device_users
+            except
+            select * from {{ ref('int_device_users') }}
+        )
+    ) as moved
+{% endif %}

@@ -1,0 +1,42 @@
+-- The dates whose daily figures this build changes: their events, a session or purchase of theirs, or their state.
+{% if is_full_build() %}
+    select kpi_date
+    from {{ ref('int_days') }}
+    where false
+{% else %}
+    select event_date as kpi_date from {{ ref('int_touched_event_dates') }}
+    union
+    select session_date as kpi_date
+    from (
+        (
+            select * from {{ ref('fct_sessions') }}
+            where {{ is_touched_user() }}
+            except
+            select * from ops.previous_sessions
+        )
+        union all
+        (
+            select * from ops.previous_sessions
+            except
+            select * from {{ ref('fct_sessions') }}
+            where {{ is_touched_user() }}
+        )
+    ) as moved_sessions
+    union
+    select purchase_date as kpi_date from {{ ref('int_touched_purchases') }}
+    union
+    select kpi_date
+    from (
+        (
+            select * from {{ ref('int_days') }}
+            except
+            select * from ops.previous_days
+        )
+        union all
+        (
+            select * from ops.previous_days
+            except
+            select * from {{ ref('int_days') }}
+        )
+    ) as moved_days
+{% endif %}

@@ -1,0 +1,19 @@
+{{ config(
+    pre_hook="{{ remember_previous(
+        'ops.previous_user_keys', built('marts', 'fct_sessions'), 'user_key varchar', is_touched_device(), columns=['user_key']
+    ) }}"
+) }}
+
+-- The people, as they were and as they are now, who have a session on a touched device: all that looks back into the
+-- history of a person is rewritten for them, and for nobody else.
+{% if is_full_build() %}
+    select user_key
+    from {{ ref('int_identified_sessions') }}
+    where false
+{% else %}
+    select user_key
+    from {{ ref('int_identified_sessions') }}
+    where user_pseudo_id in (select user_pseudo_id from {{ ref('int_touched_devices') }})
+    union
+    select user_key from ops.previous_user_keys
+{% endif %}

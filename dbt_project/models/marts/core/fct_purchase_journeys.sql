@@ -1,0 +1,42 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_dates',
+    incremental_predicates=[is_touched_user()],
+    on_schema_change='fail',
+) }}
+
+-- depends_on: {{ ref('int_touched_users') }}
+with touches as (
+    select
+        *,
+        lag(device_category) over (partition by purchase_id order by session_number) as previous_device_category,
+        lag(default_channel_group) over (partition by purchase_id order by session_number) as previous_channel_group
+    from {{ ref('int_purchase_touches') }}
+    {% if is_incremental() %}
+        where {{ is_touched_user() }}
+    {% endif %}
+)
+
+select
+    purchase_id,
+    user_key,
+    purchased_at,
+    purchase_date,
+    revenue_usd,
+    count(*) as sessions,
+    count(distinct user_pseudo_id) as devices,
+    count(distinct user_pseudo_id) > 1 as is_cross_device,
+    min(session_started_at) as journey_started_at,
+    {{ seconds_between('min(session_started_at)', 'purchased_at') }} / 86400 as journey_days,
+    {{ earliest('device_category', 'session_number') }} as first_device_category,
+    {{ earliest('device_category', 'session_number') }} filter (where session_id = purchase_session_id)
+        as purchase_device_category,
+    {{ joined_in_order(
+        'device_category', ' > ', 'session_number', 'device_category is distinct from previous_device_category'
+    ) }} as device_path,
+    {{ joined_in_order(
+        'default_channel_group', ' > ', 'session_number',
+        'default_channel_group is distinct from previous_channel_group'
+    ) }} as channel_path
+from touches
+group by purchase_id, user_key, purchased_at, purchase_date, revenue_usd

@@ -1,0 +1,243 @@
+"""Measure the drift of the champions on the published warehouse, and say which models are due for training."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from ml.core.contract import FeatureTable
+from ml.core.drift import (
+    CalibrationDrift,
+    FeatureDrift,
+    RateDrift,
+    TooFewDaysError,
+    measure_calibration_drift,
+    measure_feature_drift,
+    measure_rate_drift,
+)
+from ml.io.contracts import contract_path, require_tables
+from ml.io.frames import read_frame
+from ml.io.predictions import read_fitted_until
+from ml.io.registry import LAST_REPORT_FILE, ModelRegistry, StoredVersion
+from ml.jobs.report import FULL, PRECHECKOUT, SEED
+from warehouse.connect import open_published
+from warehouse.settings import Settings
+from warehouse.state import open_state
+from warehouse.transaction import unused_models
+
+log = logging.getLogger(__name__)
+
+CURRENT_DAYS = 7
+MAX_ROWS = 100_000
+KEPT_DAYS = 365
+
+
+@dataclass(frozen=True)
+class ModelDrift:
+    """What was measured for one champion; `why_not` says why nothing was."""
+
+    name: str
+    version: str
+    current_from: str | None = None
+    current_to: str | None = None
+    features: tuple[FeatureDrift, ...] = ()
+    rate: RateDrift | None = None
+    calibration: CalibrationDrift | None = None
+    why_not: str | None = None
+
+    @property
+    def reasons(self) -> list[str]:
+        """What has drifted, in sentences; none where nothing has."""
+        found = [
+            f"{drift.feature} (PSI {drift.psi:.2f}, limit {drift.limit:.2f})"
+            for drift in self.features
+            if drift.has_drifted
+        ]
+        reasons = [f"features have drifted: {', '.join(found)}"] if found else []
+        if self.rate is not None and self.rate.has_drifted:
+            reasons.append(f"the base rate went from {self.rate.reference_rate:.2%} to {self.rate.current_rate:.2%}")
+        if self.calibration is not None and self.calibration.has_drifted:
+            reasons.append(
+                f"{self.calibration.observed:,} purchases against {self.calibration.expected:,.0f} predicted, "
+                f"calibration slope {self.calibration.slope:.2f}"
+            )
+        return reasons
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    """All champions' drift."""
+
+    measured_at: str
+    models: list[ModelDrift]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {
+            "measured_at": self.measured_at,
+            "models": [{**asdict(model), "reasons": model.reasons} for model in self.models],
+        }
+
+
+def measure_drift(settings: Settings) -> DriftReport:
+    """Compare the last seven complete days after each propensity champion's training days with these.
+
+    Results go to `model_drift` of the state file, from which each build copies them to `ops.model_drift`. Raises
+    `warehouse.connect.NothingPublishedError` where there is no published warehouse.
+    """
+    sessions, prefixes = require_tables(contract_path(settings))
+    champions = {
+        version.name: version for version in ModelRegistry(settings.models_dir).list_versions() if version.is_champion
+    }
+    measured_at = dt.datetime.now(dt.UTC).replace(microsecond=0).isoformat()
+    with open_published(settings) as connection:
+        models = [
+            _measure(connection, champions[name], table)
+            for name, table in ((FULL, sessions), (PRECHECKOUT, prefixes))
+            if name in champions
+        ]
+    report = DriftReport(measured_at, models)
+    _remember(settings, report)
+    return report
+
+
+def explain_retraining(settings: Settings, names: Collection[str]) -> dict[str, str]:
+    """The models that are due after a publication, each with the reason.
+
+    Due is a model without a usable champion; all of them, once the last training is older than
+    `retraining_max_age_days`; and all, where a champion has drifted and there are days that the last training has not
+    seen: the same days would give the same models.
+    """
+    due = dict.fromkeys(unused_models(settings, names), "it has no usable champion")
+    trained_at, last_date = _read_last_training(settings)
+    if trained_at is None:
+        return due
+    age = dt.datetime.now(dt.UTC) - trained_at
+    if age >= dt.timedelta(days=settings.retraining_max_age_days):
+        return {name: due.get(name, f"the last training was {age.days} days ago") for name in names}
+    with open_published(settings) as connection:
+        row = connection.execute("select max(session_date) from ml.feat_sessions").fetchone()
+    newest = None if row is None else row[0]
+    if newest is None or last_date is None or newest <= last_date:
+        return due
+    reasons = [f"{model.name}: {reason}" for model in measure_drift(settings).models for reason in model.reasons]
+    if reasons:
+        return {name: due.get(name, "; ".join(reasons)) for name in names}
+    return due
+
+
+def _read_last_training(settings: Settings) -> tuple[dt.datetime | None, dt.date | None]:
+    path = settings.models_dir / LAST_REPORT_FILE
+    if not path.exists():
+        return None, None
+    report = json.loads(path.read_text(encoding="utf-8"))
+    last_date = report["last_date"]
+    return dt.datetime.fromisoformat(report["trained_at"]), None if last_date is None else dt.date.fromisoformat(
+        last_date
+    )
+
+
+def _measure(connection: duckdb.DuckDBPyConnection, champion: StoredVersion, table: FeatureTable) -> ModelDrift:
+    fitted_until = read_fitted_until(champion.manifest)
+    if fitted_until is None:
+        return ModelDrift(
+            champion.name, champion.version, why_not="its manifest does not say which days it was fitted on"
+        )
+    days = [
+        row[0]
+        for row in connection.execute(
+            f"""
+            select distinct session_date from {table.relation}
+            where session_date > ?
+                and session_date in (select kpi_date from marts.agg_kpis_daily where not is_provisional)
+            order by session_date desc limit {CURRENT_DAYS}
+            """,
+            [fitted_until],
+        ).fetchall()
+    ]
+    if not days:
+        return ModelDrift(
+            champion.name, champion.version, why_not=f"no complete day after {fitted_until}, its last training day"
+        )
+    known = [feature["name"] for feature in champion.manifest["contract"]["features"]]
+    contract = table.contract.select(known)
+    where = f"where {table.risk}" if table.risk else ""
+    size = connection.execute(f"select count(*) from {table.relation} {where}").fetchone()
+    every = max(1, -(-(size[0] if size else 0) // MAX_ROWS))
+    frame = read_frame(
+        connection,
+        f"""(
+            select * from {table.relation}
+            where (session_date <= date '{fitted_until}' or session_date between date '{days[-1]}' and date '{days[0]}')
+                and hash(session_id) % {every} = 0 {f"and {table.risk}" if table.risk else ""}
+        )""",
+        contract,
+        columns=["session_date", f"cast({table.label} as boolean) as label"],
+    )
+    dates = frame["session_date"].to_numpy(dtype="datetime64[D]")
+    labels = frame["label"].to_numpy(dtype=bool)
+    is_now = dates > np.datetime64(fitted_until)
+    try:
+        features = measure_feature_drift(
+            frame[~is_now], dates[~is_now], frame[is_now], dates[is_now], contract, seed=SEED
+        )
+    except TooFewDaysError as error:
+        return ModelDrift(champion.name, champion.version, why_not=str(error))
+    scored = connection.execute(
+        f"""
+        select scores.{champion.name} as score, sessions.has_purchase as label
+        from marts.fct_session_scores as scores
+        inner join marts.fct_sessions as sessions on scores.session_id = sessions.session_id
+        where scores.{champion.name}_version = ? and scores.{champion.name} is not null
+            and sessions.session_date between ? and ?
+        """,
+        [champion.version, days[-1], days[0]],
+    ).df()
+    return ModelDrift(
+        champion.name,
+        champion.version,
+        current_from=days[-1].isoformat(),
+        current_to=days[0].isoformat(),
+        features=tuple(features),
+        rate=measure_rate_drift(labels[~is_now], dates[~is_now], labels[is_now]),
+        calibration=measure_calibration_drift(
+            scored["score"].to_numpy(dtype=np.float64), scored["label"].to_numpy(dtype=bool)
+        ),
+    )
+
+
+def _remember(settings: Settings, report: DriftReport) -> None:
+    rows: list[tuple[str, str, str, str, float, float | None, int]] = []
+    for model in report.models:
+        start = (report.measured_at, model.name, model.version)
+        rows += [
+            (*start, f"psi of {drift.feature}", drift.psi, drift.limit, int(drift.has_drifted))
+            for drift in model.features
+        ]
+        if model.rate is not None:
+            rows.append(
+                (*start, "base rate", model.rate.current_rate, model.rate.reference_rate, int(model.rate.has_drifted))
+            )
+        if model.calibration is not None:
+            found = model.calibration
+            rows.append((*start, "observed over predicted", found.ratio, 1.0, int(found.has_drifted)))
+            rows.append((*start, "calibration slope", found.slope, 1.0, int(found.has_drifted)))
+    oldest = (dt.datetime.fromisoformat(report.measured_at) - dt.timedelta(days=KEPT_DAYS)).isoformat()
+    with open_state(settings) as state:
+        state.execute(
+            """
+            create table if not exists model_drift (
+                measured_at text, model text, version text, measure text,
+                value real, reference real, has_drifted integer
+            )
+            """
+        )
+        state.execute("delete from model_drift where measured_at < ?", (oldest,))
+        state.executemany("insert into model_drift values (?, ?, ?, ?, ?, ?, ?)", rows)
