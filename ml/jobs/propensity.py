@@ -179,14 +179,15 @@ def _check_leaks(data: TrainingSet, trained: TrainedPropensity, contract: Featur
     rows = data.take(draw_users(data.users, PERMUTED_ROWS, SEED))
     candidate = list_candidates()[0]
 
-    def fit_and_score(known: pd.DataFrame, labels: Flags, unseen: pd.DataFrame) -> Floats:
+    def fit_and_score(features: pd.DataFrame, labels: Flags, is_train: Flags) -> Floats:
+        known, unseen = features[is_train], features[~is_train]
         used = drop_constant(contract, known)
-        pipeline = candidate.build(used, len(known), seed=SEED).fit(known[used.feature_names], labels)
+        pipeline = candidate.build(used, len(known), seed=SEED).fit(known[used.feature_names], labels[is_train])
         scores: Floats = pipeline.predict_proba(unseen[used.feature_names])[:, 1]
         return scores
 
-    known = trained.split.known_mask(rows.periods)
-    return findings + check_permuted_labels(fit_and_score, rows.features, rows.labels, known, seed=SEED)
+    is_known = trained.split.known_mask(rows.periods)
+    return findings + check_permuted_labels(fit_and_score, rows.features, rows.labels, is_known, seed=SEED)
 
 
 def _load_comparable(
