@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, dag, get_current_context, task
 
-from dags.common import DEFAULT_ARGS, MODELS, START_DATE, WAREHOUSE, report_run_failure, report_run_success
+from dags.common import DEFAULT_ARGS, MODELS, START_DATE, WAREHOUSE
 from warehouse.settings import load_settings
 
 _settings = load_settings()
@@ -29,8 +29,6 @@ _schedule: Any = (
     max_active_runs=1,
     default_args={**DEFAULT_ARGS, "owner": "data-science"},
     dagrun_timeout=dt.timedelta(hours=12),
-    on_failure_callback=report_run_failure,
-    on_success_callback=report_run_success,
     tags=["ml"],
     doc_md="""
 ### Retrain the models
@@ -69,6 +67,7 @@ def model_retraining() -> None:
         from warehouse.settings import load_settings
 
         settings = load_settings()
+        # only the sample shop knows the truth, and only the report reads it
         truth = settings.sample_truth_path if settings.source is None else None
         return train(settings, names=list(due), truth=truth if truth and truth.exists() else None).to_dict()
 

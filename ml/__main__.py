@@ -1,4 +1,4 @@
-"""Command line: `python -m ml train | score | drift | models | retire NAME | evaluate TABLE`."""
+"""Command line: `python -m ml train | score | models | retire NAME | drift | evaluate TABLE`."""
 
 from __future__ import annotations
 
@@ -122,6 +122,27 @@ def _describe_report(model: ModelReport) -> list[str]:
     return lines + _describe_segments(model.segments)
 
 
+def _describe_oracle(oracle: dict[str, Any]) -> list[str]:
+    return [
+        f"  {point}: {values['share']['value']:.0%} [{values['share']['low']:.0%}, {values['share']['high']:.0%}] of "
+        f"the discrimination of the true probabilities (AUC {values['oracle_roc_auc']['value']:.3f})"
+        for point, values in oracle.items()
+    ]
+
+
+def _describe_table(report: TableReport) -> list[str]:
+    if report.why_not is not None:
+        return [*report.notes, f"not trained: {report.why_not}"]
+    lines = [
+        *report.notes,
+        f"{report.estimator}: {report.why}",
+        f"  as scored: {_join_metrics(report.metrics)}",
+        f"  without the base-rate correction: {_join_metrics(report.metrics_uncorrected)}",
+    ]
+    lines += [f"  baseline {name}: {_join_metrics(metrics)}" for name, metrics in report.baselines.items()]
+    return lines + ([f"  model card: {report.card}"] if report.card else [])
+
+
 def _describe_drift(model: ModelDrift) -> list[str]:
     if model.why_not is not None:
         return [f"{model.name} {model.version}: not measured: {model.why_not}"]
@@ -142,27 +163,6 @@ def _describe_drift(model: ModelDrift) -> list[str]:
         for drift in model.features
     ]
     return lines
-
-
-def _describe_oracle(oracle: dict[str, Any]) -> list[str]:
-    return [
-        f"  {point}: {values['share']['value']:.0%} [{values['share']['low']:.0%}, {values['share']['high']:.0%}] of "
-        f"the discrimination of the true probabilities (AUC {values['oracle_roc_auc']['value']:.3f})"
-        for point, values in oracle.items()
-    ]
-
-
-def _describe_table(report: TableReport) -> list[str]:
-    if report.why_not is not None:
-        return [*report.notes, f"not trained: {report.why_not}"]
-    lines = [
-        *report.notes,
-        f"{report.estimator}: {report.why}",
-        f"  as scored: {_join_metrics(report.metrics)}",
-        f"  without the base-rate correction: {_join_metrics(report.metrics_uncorrected)}",
-    ]
-    lines += [f"  baseline {name}: {_join_metrics(metrics)}" for name, metrics in report.baselines.items()]
-    return lines + ([f"  model card: {report.card}"] if report.card else [])
 
 
 def _compare_versions(registry: ModelRegistry, name: str, versions: list[str]) -> list[str]:

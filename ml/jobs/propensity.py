@@ -180,16 +180,14 @@ def _check_leaks(data: TrainingSet, trained: TrainedPropensity, contract: Featur
     candidate = list_candidates()[0]
 
     def fit_and_score(features: pd.DataFrame, labels: Flags, is_train: Flags) -> Floats:
-        used = drop_constant(contract, features[is_train])
-        names = used.feature_names
-        pipeline = candidate.build(used, int(is_train.sum()), seed=SEED).fit(
-            features.loc[is_train, names], labels[is_train]
-        )
-        scores: Floats = pipeline.predict_proba(features.loc[~is_train, names])[:, 1]
+        known, unseen = features[is_train], features[~is_train]
+        used = drop_constant(contract, known)
+        pipeline = candidate.build(used, len(known), seed=SEED).fit(known[used.feature_names], labels[is_train])
+        scores: Floats = pipeline.predict_proba(unseen[used.feature_names])[:, 1]
         return scores
 
-    known = trained.split.known_mask(rows.periods)
-    return findings + check_permuted_labels(fit_and_score, rows.features, rows.labels, known, seed=SEED)
+    is_known = trained.split.known_mask(rows.periods)
+    return findings + check_permuted_labels(fit_and_score, rows.features, rows.labels, is_known, seed=SEED)
 
 
 def _load_comparable(

@@ -99,7 +99,7 @@ def score_sessions(settings: Settings, *, batch_rows: int = BATCH_ROWS) -> Score
         check_table(connection, sessions)
         check_table(connection, prefixes)
         ensure_table(connection)
-        write_versions(connection, (model for model in stored if model is not None and model.name != SEGMENTS))
+        write_versions(connection, [model for model in stored[:2] if model is not None])
         to_score = list_sessions_to_score(connection, versions)
         orphans = count_orphans(connection)
         if to_score or orphans:
