@@ -53,7 +53,7 @@ def prepare_scores(connection: duckdb.DuckDBPyConnection, settings: Settings) ->
     predictions = f"{build}.ml.session_predictions"
     if "ml.session_predictions" not in _list_tables(connection, build) or not _has_versions(connection, predictions):
         return Scope(text="no scores", notes=["No model has scored a session yet."], is_empty=True)
-    _require_tables(connection, settings, build, ("marts.fct_session_scores",))
+    _require_tables(connection, settings, build, ("marts.fct_session_scores", "ml.feat_sessions"))
     connection.execute(
         f"create view scores as select session_id as subject, session_id, propensity_full, propensity_precheckout "
         f"from {build}.marts.fct_session_scores"
@@ -63,6 +63,9 @@ def prepare_scores(connection: duckdb.DuckDBPyConnection, settings: Settings) ->
         create table score_totals as
         with sessions as (
             select session_id from {build}.marts.fct_sessions
+        ),
+        features as (
+            select session_id from {build}.ml.feat_sessions
         ),
         scores as (
             select * from {build}.marts.fct_session_scores
@@ -74,7 +77,7 @@ def prepare_scores(connection: duckdb.DuckDBPyConnection, settings: Settings) ->
             'all sessions' as subject,
             (
                 select count(*)
-                from sessions
+                from features
                 anti join (select session_id from scores where scored_at is not null) using (session_id)
             ) as sessions_without_scores,
             (select count(*) from scores anti join sessions using (session_id)) as scores_without_session,

@@ -174,6 +174,8 @@ SCORES = (
     from marts.fct_sessions
     """,
     """
+    create schema if not exists ml;
+    create table ml.feat_sessions as select session_id from marts.fct_sessions;
     create table marts.fct_session_scores as
     select predictions.*
     from marts.fct_sessions
