@@ -64,7 +64,7 @@ _RELOAD_SHARE = 0.02  # of the orders, in the session; as many the next day
 _REFUND_SHARE = 0.08
 _PARTIAL_SHARE = 0.45  # of the refunds of orders with several lines
 _SECOND_PART_SHARE = 0.4  # of the partial refunds, the rest comes back too
-_LATE_SHARE = 0.2  # of the rewritten day's sessions
+_LATE_SHARE = 0.08  # of the rewritten day's sessions
 
 _START_MISSING, _START_LATE, _START_REPEATED = 0.04, 0.02, 0.03
 
