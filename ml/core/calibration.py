@@ -35,21 +35,33 @@ class Calibration:
         return cls(float(values["intercept"]), float(values["slope"]))
 
 
-def fit_calibration(scores: Floats, labels: Flags) -> Calibration:
-    """The line that fits `labels` (n,) best, its slope at most 1; no change where a class has under 50 rows.
+def fit_calibration(scores: Floats, labels: Flags, folds: npt.NDArray[np.int64]) -> Calibration:
+    """The line that fits `labels` (n,) best, sharper only as far as each of `folds` (n,) alone confirms it.
 
-    It may soften scores, never sharpen them: a slope above 1 would bet that the future is as regular as the rolling
-    origins were, and the first irregular day (a broken checkout, a sale) turns that into scores near 0 and 1 that are
-    wrong. With the slope held at 1 the intercept still moves the scores to the observed rate.
+    Below 1, the slope is that of all rows: scores that are too extreme are softened. Above 1 it is the smallest of the
+    folds' own slopes, and 1 where one of them is lower or has under 50 rows of a class. Penalised and slowly learning
+    models are too timid period after period, and that is made up for; one regular period is no reason to bet that the
+    next has no broken checkout and no sale, which would turn sharpened scores into ones near 0 and 1 that are wrong.
+    The intercept moves the scores to the observed rate. No change where a class has under 50 rows in all.
     """
     positives = int(labels.sum())
     if min(positives, len(labels) - positives) < MIN_POSITIVES:
         return Calibration()
-    rows = to_logit(scores), labels.astype(np.float64)[:, None], np.ones((len(labels), 1))
-    intercept, slope = fit_logistic_line(*rows)
+    logits, outcomes, ones = to_logit(scores), labels.astype(np.float64)[:, None], np.ones((len(labels), 1))
+    intercept, slope = fit_logistic_line(logits, outcomes, ones)
     if np.isfinite(slope[0]) and 0 < slope[0] < 1:
         return Calibration(float(intercept[0]), float(slope[0]))
-    return Calibration(float(solve_shift(*rows)[0]), 1.0)
+    confirmed = max(1.0, min(_fit_slope(logits[folds == fold], labels[folds == fold]) for fold in np.unique(folds)))
+    return Calibration(float(solve_shift(confirmed * logits, outcomes, ones)[0]), confirmed)
+
+
+def _fit_slope(logits: Floats, labels: Flags) -> float:
+    """The slope of one fold; 1 where too few rows of a class or a separation leave it open."""
+    positives = int(labels.sum())
+    if min(positives, len(labels) - positives) < MIN_POSITIVES:
+        return 1.0
+    _, slope = fit_logistic_line(logits, labels.astype(np.float64)[:, None], np.ones((len(labels), 1)))
+    return float(slope[0]) if np.isfinite(slope[0]) else 1.0
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
@@ -18,8 +19,8 @@ from ml.core.contract import FeatureContract
 
 Family = Literal["logistic_regression", "random_forest", "gradient_boosting", "average"]
 
-RARE_LEVEL_SHARE = 0.01  # levels seen in fewer rows than this share one column
-MAX_LEVELS = 64  # gradient boosting takes at most 255 levels of a categorical column
+RARE_LEVEL_SHARE = 0.01  # levels seen in fewer rows than this count as one
+MAX_LEVELS = 64  # gradient boosting takes at most 255 levels of a categorical column; this one stands for the rare
 LOGISTIC_STRENGTHS = (0.003, 0.03, 0.3)
 FOREST_MIN_LEAF = 50
 FOREST_TREES = 60
@@ -39,19 +40,19 @@ class Candidate:
     family: Family
     params: dict[str, Any]
 
-    def build(self, contract: FeatureContract, n_rows: int, *, seed: int = 0) -> Pipeline:
-        """An unfitted pipeline for `n_rows` training rows; its input is a frame of the contract's columns.
+    def build(self, contract: FeatureContract, features: pd.DataFrame, *, seed: int = 0) -> Pipeline:
+        """An unfitted pipeline for the training rows `features`; its input is a frame of the contract's columns.
 
         No class weights: the outputs are to be probabilities. No early stopping: its random split would mix days.
         """
         if self.family == "logistic_regression":
-            return _build_logistic(contract, self.params)
+            return _build_logistic(contract, features, self.params)
         if self.family == "random_forest":
-            return _build_forest(contract, self.params, n_rows, seed)
+            return _build_forest(contract, features, self.params, seed)
         if self.family == "gradient_boosting":
-            return _build_boosting(contract, self.params, n_rows, seed)
+            return _build_boosting(contract, features, self.params, seed)
         members = [
-            (member.family, member.build(contract, n_rows, seed=seed))
+            (member.family, member.build(contract, features, seed=seed))
             for member in (Candidate(family, params) for family, params in self.params.items())  # type: ignore[arg-type]
         ]
         return Pipeline([("model", VotingClassifier(members, voting="soft"))])
@@ -83,7 +84,21 @@ def drop_constant(contract: FeatureContract, features: pd.DataFrame) -> FeatureC
     return contract.select(name for name in contract.feature_names if features[name].nunique() > 1)
 
 
-def _build_logistic(contract: FeatureContract, params: dict[str, Any]) -> Pipeline:
+def _list_levels(contract: FeatureContract, features: pd.DataFrame) -> list[npt.NDArray[np.object_]]:
+    """The levels of each categorical column that are not rare, by name, missing last; the commonest in any case.
+
+    Counted here: the encoders' own count of rare levels looks at every value in Python, and took half of a training.
+    """
+    levels = []
+    for name in contract.names_of_kind("categorical"):
+        shares = features[name].value_counts(normalize=True, dropna=False).sort_values(ascending=False, kind="stable")
+        frequent = shares.index[: max(1, min(MAX_LEVELS, int((shares >= RARE_LEVEL_SHARE).sum())))]
+        named = sorted(str(level) for level in frequent if not pd.isna(level))
+        levels.append(np.array([*named, *([np.nan] if frequent.hasnans else [])], dtype=object))
+    return levels
+
+
+def _build_logistic(contract: FeatureContract, features: pd.DataFrame, params: dict[str, Any]) -> Pipeline:
     # arcsinh is close to log for large values, linear near 0 and defined everywhere: counts, seconds and prices alike.
     numeric = Pipeline(
         [
@@ -101,7 +116,7 @@ def _build_logistic(contract: FeatureContract, params: dict[str, Any]) -> Pipeli
         ),
         (
             "categorical",
-            OneHotEncoder(min_frequency=RARE_LEVEL_SHARE, handle_unknown="infrequent_if_exist"),
+            OneHotEncoder(categories=_list_levels(contract, features), handle_unknown="ignore"),
             contract.names_of_kind("categorical"),
         ),
     ]
@@ -114,7 +129,8 @@ def _build_logistic(contract: FeatureContract, params: dict[str, Any]) -> Pipeli
     )
 
 
-def _build_forest(contract: FeatureContract, params: dict[str, Any], n_rows: int, seed: int) -> Pipeline:
+def _build_forest(contract: FeatureContract, features: pd.DataFrame, params: dict[str, Any], seed: int) -> Pipeline:
+    n_rows = len(features)
     # Deep trees on all rows take a hundred times longer, and rank and calibrate worse, than leaves of 50 on samples.
     model = RandomForestClassifier(
         n_estimators=FOREST_TREES,
@@ -123,31 +139,30 @@ def _build_forest(contract: FeatureContract, params: dict[str, Any], n_rows: int
         max_samples=min(1.0, FOREST_ROWS_PER_TREE / n_rows),
         random_state=seed,
     )
-    return Pipeline([("prepare", _prepare_for_trees(contract)), ("model", model)])
+    return Pipeline([("prepare", _prepare_for_trees(contract, features)), ("model", model)])
 
 
-def _build_boosting(contract: FeatureContract, params: dict[str, Any], n_rows: int, seed: int) -> Pipeline:
+def _build_boosting(contract: FeatureContract, features: pd.DataFrame, params: dict[str, Any], seed: int) -> Pipeline:
     n_plain = len(contract.names_of_kind("numeric", "flag"))
     model = HistGradientBoostingClassifier(
         learning_rate=BOOSTING_LEARNING_RATE,
         max_iter=params["max_iter"],
         max_leaf_nodes=params["max_leaf_nodes"],
-        min_samples_leaf=max(20, n_rows // 150),
+        min_samples_leaf=max(20, len(features) // 150),
         max_features=BOOSTING_COLUMN_SHARE,
         l2_regularization=1.0,
         categorical_features=list(range(n_plain, len(contract.features))) or None,
         early_stopping=False,
         random_state=seed,
     )
-    return Pipeline([("prepare", _prepare_for_trees(contract)), ("model", model)])
+    return Pipeline([("prepare", _prepare_for_trees(contract, features)), ("model", model)])
 
 
-def _prepare_for_trees(contract: FeatureContract) -> ColumnTransformer:
+def _prepare_for_trees(contract: FeatureContract, features: pd.DataFrame) -> ColumnTransformer:
     encoder = OrdinalEncoder(
-        min_frequency=RARE_LEVEL_SHARE,
-        max_categories=MAX_LEVELS,
+        categories=_list_levels(contract, features),
         handle_unknown="use_encoded_value",
-        unknown_value=np.nan,
+        unknown_value=MAX_LEVELS,
         encoded_missing_value=np.nan,
     )
     columns = [

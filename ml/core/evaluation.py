@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +58,7 @@ class Judgement:
     evaluation: Evaluation
     uncorrected: Evaluation  # without the trailing correction of the base rate
     by_group: dict[str, dict[str, Evaluation]]
+    champion_by_group: dict[str, dict[str, Evaluation]]  # on the same rows, for the groups asked for
     baselines: dict[str, Evaluation]
     gains: dict[str, dict[str, Estimate]]  # the model minus each baseline
     flag: FlagRule | None
@@ -94,13 +96,15 @@ def judge(
     split: TimeSplit,
     *,
     champion: PropensityModel | None = None,
+    compared_groups: Collection[str] = (),
     seed: int = 0,
 ) -> Judgement:
     """Evaluate `model` on the held-out rows of `data` as it would have scored them block by block.
 
     Every block is corrected with the blocks of its trailing window only. `champion` is judged on the same rows in the
-    same way. Baselines besides it: the base rate, and the best single flag, both from the rows before the test. Rows of
-    decision points without a model are left out. Raises `ValueError` where no held-out row has a model.
+    same way, in each of `compared_groups` too. Baselines besides it: the base rate, and the best single flag, both from
+    the rows before the test. Rows of decision points without a model are left out. Raises `ValueError` where no
+    held-out row has a model.
     """
     known = data.take(split.known_mask(data.periods))
     test = data.take(split.test_mask(data.periods))
@@ -127,16 +131,21 @@ def judge(
             rivals[CHAMPION] = of_champion[has_score]
     baselines = {name: assess(values) for name, values in rivals.items()}
     by_group: dict[str, dict[str, Evaluation]] = {}
+    champion_by_group: dict[str, dict[str, Evaluation]] = {}
     for group, (values, earlier) in _list_groups(test, known).items():
-        by_group[group] = {}
+        by_group[group], champion_by_group[group] = {}, {}
         for name in _largest_levels(values, labels):
             rows = values == name
             rate = known.labels[earlier == name]
-            by_group[group][str(name)] = assess(scores, rows, float(rate.mean()) if len(rate) else base)
+            baseline = float(rate.mean()) if len(rate) else base
+            by_group[group][name] = assess(scores, rows, baseline)
+            if CHAMPION in rivals and group in compared_groups:
+                champion_by_group[group][name] = assess(rivals[CHAMPION], rows, baseline)
     return Judgement(
         evaluation=evaluation,
         uncorrected=assess(plain),
         by_group=by_group,
+        champion_by_group=champion_by_group,
         baselines=baselines,
         gains={name: compare(evaluation, rival, COMPARED) for name, rival in baselines.items()},
         flag=flag,
@@ -149,24 +158,14 @@ def judge(
     )
 
 
-def compare_by_device(
-    data: TrainingSet, split: TimeSplit, one: PropensityModel, other: PropensityModel, *, group: str, seed: int = 0
-) -> dict[str, tuple[int, Estimate]]:
-    """For each value of `group` with enough purchases: how many, and the ROC-AUC of `one` minus that of `other`."""
-    test = data.take(split.test_mask(data.periods))
-    if group not in test.groups:
-        return {}
-    first, second = _score_in_turn(data, split, one)[1], _score_in_turn(data, split, other)[1]
-    values, differences = test.groups[group], {}
-    for name in _largest_levels(values, test.labels):
-        rows = (values == name) & np.isfinite(first) & np.isfinite(second)
-        if min(test.labels[rows].sum(), (~test.labels[rows]).sum()) < MIN_GROUP_POSITIVES:
-            continue
-        labels, users = test.labels[rows], test.users[rows]
-        ours = evaluate(labels, first[rows], users, baseline=0.5, seed=seed)
-        theirs = evaluate(labels, second[rows], users, baseline=0.5, seed=seed)
-        differences[str(name)] = int(labels.sum()), compare(ours, theirs, ("roc_auc",))["roc_auc"]
-    return differences
+def compare_by_device(judgement: Judgement, group: str) -> dict[str, tuple[int, Estimate]]:
+    """For each value of `group` with enough purchases: how many, and the model's ROC-AUC minus the champion's."""
+    of_champion = judgement.champion_by_group.get(group, {})
+    return {
+        name: (evaluation.positives, compare(judgement.by_group[group][name], evaluation, ("roc_auc",))["roc_auc"])
+        for name, evaluation in of_champion.items()
+        if min(evaluation.positives, evaluation.n - evaluation.positives) >= MIN_GROUP_POSITIVES
+    }
 
 
 def _score_in_turn(data: TrainingSet, split: TimeSplit, model: PropensityModel) -> tuple[Floats, Floats]:
@@ -265,20 +264,26 @@ def measure_importance(
     if min(sample.labels.sum(), (~sample.labels).sum()) < MIN_GROUP_POSITIVES:
         return {}
     points = sample.point_names
-    before, influence = _auc_with_influence(sample.labels, model.predict(sample.features, sample.points))
-    importances = {}
-    for name in contract.feature_names:
-        if not any(name in pipeline.feature_names_in_ for pipeline in model.pipelines.values()):
-            continue
-        order = np.arange(len(points))
+    used = {name for pipeline in model.pipelines.values() for name in pipeline.feature_names_in_}
+    names = [name for name in contract.feature_names if name in used]
+    # All shuffled copies in one frame: a pipeline costs far more per call than per row.
+    n = len(points)
+    copies = np.tile(np.arange(n), 1 + len(names))
+    stacked = sample.features.iloc[copies].reset_index(drop=True)
+    for copy, name in enumerate(names, start=1):
+        taken = copies.copy()
         for point in model.pipelines:
             rows = np.flatnonzero(points == point)
-            order[rows] = rng.permutation(rows)
-        shuffled = sample.features.assign(**{name: sample.features[name].array.take(order)})
-        after, its_influence = _auc_with_influence(sample.labels, model.predict(shuffled, sample.points))
+            taken[copy * n + rows] = rng.permutation(rows)
+        stacked[name] = sample.features[name].array.take(taken)
+    scores = model.predict(stacked, None if sample.points is None else sample.points[copies]).reshape(-1, n)
+    before, influence = _auc_with_influence(sample.labels, scores[0])
+    _, codes = np.unique(sample.users, return_inverse=True)
+    importances = {}
+    for name, shuffled in zip(names, scores[1:], strict=True):
+        after, its_influence = _auc_with_influence(sample.labels, shuffled)
         loss = before - after
-        _, codes = np.unique(sample.users, return_inverse=True)
-        error = float(np.sqrt((np.bincount(codes, weights=influence - its_influence) ** 2).sum())) / len(points)
+        error = float(np.sqrt((np.bincount(codes, weights=influence - its_influence) ** 2).sum())) / n
         importances[name] = Estimate(loss, loss - 1.96 * error, loss + 1.96 * error)
     return dict(sorted(importances.items(), key=lambda item: -(item[1].value or 0.0)))
 
@@ -300,6 +305,7 @@ def _auc_with_influence(labels: Flags, scores: Floats) -> tuple[float, Floats]:
     return auc, influence
 
 
+@threadpool_limits.wrap(limits=1)
 def measure_variance_inflation(features: pd.DataFrame, contract: FeatureContract) -> dict[str, float]:
     """Variance inflation factor of each numeric feature that varies, largest first; infinite where it is redundant.
 

@@ -36,6 +36,7 @@ TOP_GROUPS = 1_024  # with more distinct scores than the two together, resamples
 LOWER_GROUPS = 3_072  # … and the others in this many equally filled groups
 LINE_GROUPS = 256  # equally filled groups of scores for the calibration lines of resamples
 NEWTON_STEPS = 25
+NEWTON_PRECISION = 1e-9  # log-odds: steps below it change no digit that is shown
 SMALLEST_PROBABILITY = 1e-4  # beyond it logits would hang on single rows
 
 
@@ -214,8 +215,12 @@ def fit_logistic_line(
             next_fit = (positives * next_eta - totals * np.logaddexp(0, next_eta)).sum(axis=0)
             better = next_fit >= fit - 1e-12 * np.abs(fit)
             intercept, slope = np.where(better, next_intercept, intercept), np.where(better, next_slope, slope)
+            moved = np.abs(np.where(better, next_eta - eta, 0)).max(axis=0)
             fit, eta = np.where(better, next_fit, fit), np.where(better, next_eta, eta)
+            is_done = better & (damping == 1) & (moved < NEWTON_PRECISION)
             damping = np.where(better, np.minimum(1, 2 * damping), damping / 4)
+            if (is_done | ~np.isfinite(next_fit)).all():
+                break
         converged = (np.abs(g0) + np.abs(g1) < 1e-3 * n) & np.isfinite(slope) & (determinant > 1e-12 * n)
     return np.where(converged, intercept - slope * centre, np.nan), np.where(converged, slope, np.nan)
 
@@ -233,6 +238,8 @@ def solve_shift(logits: Floats, positives: Floats, totals: Floats, *, steps: int
             mu = from_logit(x + shift)
             step = (wanted - (totals * mu).sum(axis=0)) / (totals * mu * (1 - mu)).sum(axis=0)
             shift = shift + np.clip(step, -2, 2)
+            if not (np.abs(step) >= NEWTON_PRECISION).any():
+                break
     return np.where((wanted > 0) & (wanted < n), shift, np.nan)
 
 

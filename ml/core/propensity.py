@@ -37,9 +37,9 @@ FITTED_ON = "all periods before the test; the held-out ones were used for no fit
 # CPU seconds of one fit and its predictions: a fixed part, and one per 1,000 rows of 40 columns. The budget is kept by
 # this estimate, not by a clock: a clock would give another model on a busy machine.
 FIT_SECONDS: dict[Family, tuple[float, float]] = {
-    "logistic_regression": (0.05, 0.02),
-    "random_forest": (0.2, 0.1),
-    "gradient_boosting": (0.3, 0.04),
+    "logistic_regression": (0.1, 0.02),
+    "random_forest": (0.3, 0.05),
+    "gradient_boosting": (0.25, 0.04),
 }
 
 
@@ -169,7 +169,8 @@ def train_propensity(
     """Choose among the candidates on rolling origins, calibrate the choice there, and fit it on all known periods.
 
     Each decision point has a pipeline of its own; family and parameters are shared. Candidates are compared on whole
-    users drawn so that the search costs about `budget_seconds` of CPU (by estimate), by the log-loss that is left when
+    users and on decision points drawn so that the search costs about `budget_seconds` of CPU (by estimate; no fewer
+    than two points and 4,000 rows), by the log-loss that is left when
     each fold's scores are put on their best calibration line: level and slope are calibrated afterwards, so what counts
     is what a candidate can tell apart. The simplest family within one standard error (by user) of the best wins
     (Breiman et al. 1984). `split` defaults to `split_by_day`.
@@ -187,21 +188,42 @@ def train_propensity(
     kept = names[counts >= MIN_POINT_POSITIVES].tolist()
     known = known.take(np.isin(known.point_names.astype(str), kept))
     candidates = list_candidates(wide=budget_seconds >= WIDE_SEARCH_SECONDS)
-    n_rows = _count_search_rows(known, split, candidates, budget_seconds, len(kept))
-    searched = known.take(draw_users(known.users, n_rows, seed))
+    tried = _pick_points(known, kept, split, candidates, budget_seconds)
+    searched = known if len(tried) == len(kept) else known.take(np.isin(known.point_names.astype(str), tried))
+    n_rows = _count_search_rows(searched, split, candidates, budget_seconds, len(tried))
+    if n_rows < len(searched.labels):
+        searched = searched.take(draw_users(searched.users, n_rows, seed))
     folds = _list_folds(searched, split)
     if not folds:
         return NotTrained("the days before the held-out ones have too few purchases to compare models on")
-    candidate, table, why = _choose(searched, contract, candidates, folds, seed)
-    scores = _predict_folds(known, contract, candidate, _list_folds(known, split), seed)
+    candidate, scores, table, why = _choose(searched, contract, candidates, folds, seed)
+    folds = _list_folds(known, split)
+    if searched is not known:
+        scores = _predict_folds(known, contract, candidate, folds, seed)
     predicted = np.isfinite(scores)
+    fold_of = np.zeros(len(known.labels), dtype=np.int64)
+    for number, (_, valid) in enumerate(folds, start=1):
+        fold_of[valid] = number
     points = known.point_names
     pipelines, calibrations = {}, {}
     for point in kept:
         rows = points == point
         pipelines[point] = _fit(candidate, contract, known, np.flatnonzero(rows), seed)
-        calibrations[point] = fit_calibration(scores[rows & predicted], known.labels[rows & predicted])
+        judged = rows & predicted
+        calibrations[point] = fit_calibration(scores[judged], known.labels[judged], fold_of[judged])
     return TrainedPropensity(PropensityModel(pipelines, calibrations), candidate, split, table, why)
+
+
+def _pick_points(
+    data: TrainingSet, points: list[str], split: TimeSplit, candidates: list[Candidate], budget_seconds: float
+) -> list[str]:
+    """The decision points to search on: as many as half of the budget can fit, two at least, from the fullest to the
+    emptiest evenly spread. Family and parameters are shared, and few points with many rows tell more about them."""
+    per_point = sum(FIT_SECONDS[candidate.family][0] for candidate in candidates) * len(split.folds)
+    n = min(len(points), max(2, int(budget_seconds / 2 / per_point)))
+    names, counts = np.unique(data.point_names.astype(str), return_counts=True)
+    ordered = names[np.argsort(-counts, kind="stable")]
+    return ordered[((np.arange(n) + 0.5) * len(ordered) / n).astype(int)].tolist()
 
 
 def _count_search_rows(
@@ -241,7 +263,8 @@ def _choose(
     candidates: list[Candidate],
     folds: list[tuple[Flags, Flags]],
     seed: int,
-) -> tuple[Candidate, list[dict[str, Any]], str]:
+) -> tuple[Candidate, Floats, list[dict[str, Any]], str]:
+    """The candidate to take, its rolling predictions (n,), the loss of each candidate, and why this one."""
     table = []
     best: dict[str, tuple[Candidate, Floats, Floats]] = {}  # family: candidate, its scores, its losses
 
@@ -260,7 +283,7 @@ def _choose(
     consider(average_of([held[0] for held in singles]), np.mean([held[1] for held in singles], axis=0))
     judged = np.isfinite(singles[0][2])
     winner = min(best, key=lambda family: float(np.nanmean(best[family][2])))
-    for family, (candidate, _, losses) in best.items():
+    for family, (candidate, scores, losses) in best.items():
         gap, error = mean_and_error_by_user((losses - best[winner][2])[judged], data.users[judged])
         if gap <= error:
             why = (
@@ -269,7 +292,7 @@ def _choose(
                 else f"simplest family within one standard error of the best, {winner}"
                 f" (log-loss {gap:+.5f}, standard error {error:.5f})"
             )
-            return candidate, table, why
+            return candidate, scores, table, why
     raise AssertionError("the best family is within one standard error of itself")
 
 
@@ -326,7 +349,7 @@ def _fit(
     used = drop_constant(contract, features)
     if not used.features:
         raise ValueError(f"{contract.name}: no feature varies in {len(rows):,} training rows")
-    pipeline = candidate.build(used, len(rows), seed=seed)
+    pipeline = candidate.build(used, features, seed=seed)
     return pipeline.fit(features[used.feature_names], data.labels[rows])
 
 
@@ -339,7 +362,7 @@ def _calibrated_losses(labels: Flags, scores: Floats, folds: list[tuple[Flags, F
     """Log-loss of each row (n,) once each fold's scores are on their best line; NaN outside of the folds."""
     losses = np.full(len(labels), np.nan)
     for _, valid in folds:
-        calibration = fit_calibration(scores[valid], labels[valid])
+        calibration = fit_calibration(scores[valid], labels[valid], np.zeros(int(valid.sum()), dtype=np.int64))
         losses[valid] = row_log_losses(labels[valid], calibration.apply(scores[valid]))
     return losses
 

@@ -74,8 +74,12 @@ def train_from_table(
         return ModelReport(name, "not_trained", trained.why)
     leaks = _check_leaks(data, trained, table.contract)
     champion, no_champion = _load_comparable(registry, name, table.contract)
-    judgement = judge(data, trained.model, table.contract, trained.split, champion=champion, seed=SEED)
-    gates = _check_gates(data, trained, judgement, champion, leaks)
+    judgement = judge(
+        data, trained.model, table.contract, trained.split, champion=champion, compared_groups=(DEVICE,), seed=SEED
+    )
+    positives = count_purchasing_sessions(data, trained.split.test_mask(data.periods))
+    by_device = compare_by_device(judgement, DEVICE)
+    gates = check_gates(judgement, positives=positives, leaks=leaks, by_device=by_device)
     passed = all(gate.passed for gate in gates)
     why = _explain(gates, judgement, no_champion)
     manifest = {
@@ -182,7 +186,7 @@ def _check_leaks(data: TrainingSet, trained: TrainedPropensity, contract: Featur
     def fit_and_score(features: pd.DataFrame, labels: Flags, is_train: Flags) -> Floats:
         known, unseen = features[is_train], features[~is_train]
         used = drop_constant(contract, known)
-        pipeline = candidate.build(used, len(known), seed=SEED).fit(known[used.feature_names], labels[is_train])
+        pipeline = candidate.build(used, known, seed=SEED).fit(known[used.feature_names], labels[is_train])
         scores: Floats = pipeline.predict_proba(unseen[used.feature_names])[:, 1]
         return scores
 
@@ -203,22 +207,6 @@ def _load_comparable(
     except (ContractMismatchError, ModelRefusedError) as error:
         log.warning("%s: the champion is not compared with: %s", name, error)
         return None, "the champion can't score today's features"
-
-
-def _check_gates(
-    data: TrainingSet,
-    trained: TrainedPropensity,
-    judgement: Judgement,
-    champion: PropensityModel | None,
-    leaks: list[LeakFinding],
-) -> list[Gate]:
-    by_device = (
-        compare_by_device(data, trained.split, trained.model, champion, group=DEVICE, seed=SEED)
-        if champion is not None and CHAMPION in judgement.gains
-        else {}
-    )
-    positives = count_purchasing_sessions(data, trained.split.test_mask(data.periods))
-    return check_gates(judgement, positives=positives, leaks=leaks, by_device=by_device)
 
 
 def _explain(gates: list[Gate], judgement: Judgement, no_champion: str) -> str:

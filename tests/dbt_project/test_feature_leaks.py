@@ -281,7 +281,7 @@ def test_no_single_feature_tells_the_label(shop: Shop, published: duckdb.DuckDBP
 def fit_honestly(
     contract: FeatureContract, features: pd.DataFrame, labels: np.ndarray, is_train: np.ndarray
 ) -> np.ndarray:
-    pipeline = Candidate("logistic_regression", {"C": 0.1}).build(contract, int(is_train.sum()))
+    pipeline = Candidate("logistic_regression", {"C": 0.1}).build(contract, features[is_train])
     pipeline.fit(features[is_train], labels[is_train])
     scores: np.ndarray = pipeline.predict_proba(features[~is_train])[:, 1]
     return scores

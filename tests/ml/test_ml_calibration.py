@@ -15,20 +15,35 @@ from ml.core.calibration import (
 from ml.core.metrics import evaluate, from_logit
 
 
-def test_too_extreme_scores_are_softened_and_too_soft_ones_only_moved() -> None:
+def test_too_extreme_scores_are_softened_and_too_soft_ones_sharpened_as_far_as_every_fold_confirms() -> None:
     rng = np.random.default_rng(1)
     logits = rng.normal(-1, 1.5, 20_000)
     labels = rng.random(20_000) < from_logit(logits)
-    softened = fit_calibration(from_logit(2 * logits + 0.5), labels)
+    folds = np.repeat([1, 2, 3, 4], 5_000)
+    softened = fit_calibration(from_logit(2 * logits + 0.5), labels, folds)
     assert softened.slope == pytest.approx(0.5, abs=0.03) and softened.intercept == pytest.approx(-0.25, abs=0.06)
-    moved = fit_calibration(from_logit(0.5 * logits), labels)
-    assert moved.slope == 1 and moved.apply(from_logit(0.5 * logits)).mean() == pytest.approx(labels.mean(), abs=1e-4)
     assert Calibration.from_dict(softened.to_dict()) == softened
+    timid = from_logit(np.array([0.5, 0.6, 0.7, 0.8])[folds - 1] * logits)
+    sharpened = fit_calibration(timid, labels, folds)
+    assert sharpened.slope == pytest.approx(1 / 0.8, abs=0.06)  # what the least timid fold asks for
+    assert sharpened.apply(timid).mean() == pytest.approx(labels.mean(), abs=1e-4)
+    one_extreme = from_logit(np.array([0.5, 0.6, 0.7, 1.1])[folds - 1] * logits)
+    moved = fit_calibration(one_extreme, labels, folds)
+    assert moved.slope == 1 and moved.apply(one_extreme).mean() == pytest.approx(labels.mean(), abs=1e-4)
 
 
 def test_few_purchases_change_nothing() -> None:
     labels = np.arange(1_000) < 49
-    assert fit_calibration(np.full(1_000, 0.5), labels) == Calibration()
+    assert fit_calibration(np.full(1_000, 0.5), labels, np.zeros(1_000, dtype=np.int64)) == Calibration()
+
+
+def test_a_fold_with_few_purchases_confirms_no_sharpening() -> None:
+    rng = np.random.default_rng(3)
+    logits = rng.normal(-1, 1.5, 6_000)
+    labels = rng.random(6_000) < from_logit(logits)
+    folds = np.repeat([0, 1], [5_900, 100])
+    assert 0 < labels[folds == 1].sum() < 50
+    assert fit_calibration(from_logit(0.5 * logits), labels, folds).slope == 1
 
 
 def test_a_shift_knows_only_the_window_before_its_block() -> None:

@@ -36,6 +36,7 @@ def judgement(evaluation: Evaluation, champion: Evaluation | None = None) -> Jud
         evaluation=evaluation,
         uncorrected=evaluation,
         by_group={},
+        champion_by_group={},
         baselines=rivals,
         gains={name: compare(evaluation, rival) for name, rival in rivals.items()},
         flag=FlagRule("is_new_user", 1.0, 0.1, 0.2),
