@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, dag, get_current_context, task
 
-from dags.common import DEFAULT_ARGS, MODELS, START_DATE, WAREHOUSE
+from dags.common import DEFAULT_ARGS, MODELS, START_DATE, WAREHOUSE, report_run_failure, report_run_success
 from warehouse.settings import load_settings
 
 _settings = load_settings()
@@ -30,6 +30,8 @@ _schedule: Any = (
     default_args={**DEFAULT_ARGS, "owner": "data-science"},
     dagrun_timeout=dt.timedelta(hours=12),
     tags=["ml"],
+    on_failure_callback=report_run_failure,
+    on_success_callback=report_run_success,
     doc_md="""
 ### Retrain the models
 

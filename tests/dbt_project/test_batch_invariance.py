@@ -27,7 +27,7 @@ _found: dict[Scenario, Scenario] = {}
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @settings(
-    max_examples=int(_EXAMPLES or 9),
+    max_examples=int(_EXAMPLES or 4),
     derandomize=_EXAMPLES is None,
     database=None,
     deadline=None,

@@ -275,4 +275,4 @@ def _start_build(settings: Settings) -> subprocess.Popen[bytes]:
 
 
 def _build_in_another_process(settings: Settings) -> None:
-    assert _start_build(settings).wait(timeout=120) == 0
+    assert _start_build(settings).wait(timeout=400) == 0
