@@ -198,10 +198,19 @@ class ModelRegistry:
         return self.root / name / version / CARD_FILE
 
     def write_last_report(self, report: dict[str, Any]) -> None:
-        """Keep what the newest training said, also of models that it did not train."""
+        """Keep what the newest training said of each model; `trained_at` is that of the model trained longest ago."""
+        path = self.root / LAST_REPORT_FILE
+        about = {key: report[key] for key in ("trained_at", "sessions", "last_date")}
+        models = {model["name"]: {**model, **about} for model in report["models"]}
+        if path.exists():
+            earlier = json.loads(path.read_text(encoding="utf-8"))["models"]
+            models = {model["name"]: model for model in earlier if "trained_at" in model} | models
+        entries = list(models.values())
+        oldest = min((model["trained_at"] for model in entries), default=report["trained_at"])
+        report = {**report, "models": entries, "trained_at": oldest}
         temporary = self.root / f".{LAST_REPORT_FILE}"
         _write_durably(temporary, _to_json(report))
-        temporary.replace(self.root / LAST_REPORT_FILE)
+        temporary.replace(path)
 
     def retire(self, name: str) -> str | None:
         """Leave a model without a champion; returns the version that was it. Its files stay."""

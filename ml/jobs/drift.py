@@ -111,20 +111,24 @@ def measure_drift(settings: Settings) -> DriftReport:
 def explain_retraining(settings: Settings, names: Collection[str]) -> dict[str, str]:
     """The models that are due after a publication, each with the reason.
 
-    Due is a model without a usable champion; all of them, once the last training is older than
-    `retraining_max_age_days`; and all, where a champion has drifted and there are days that the last training has not
-    seen: the same days would give the same models.
+    Due is a model without a usable champion, unless the last training on the very same sessions has not made one; all of
+    them, once a training is older than `retraining_max_age_days`; and all, where a champion has drifted and there are
+    days that the last training has not seen: the same days would give the same models.
     """
     due = dict.fromkeys(unused_models(settings, names), "it has no usable champion")
-    trained_at, last_date = _read_last_training(settings)
+    trained_at, last_date, declined = _read_last_training(settings)
     if trained_at is None:
         return due
+    with open_published(settings) as connection:
+        sessions, newest = connection.execute("select count(*), max(session_date) from ml.feat_sessions").fetchall()[0]
+    due = {
+        name: reason
+        for name, reason in due.items()
+        if declined.get(name) != (sessions, None if newest is None else newest.isoformat())
+    }
     age = dt.datetime.now(dt.UTC) - trained_at
     if age >= dt.timedelta(days=settings.retraining_max_age_days):
         return {name: due.get(name, f"the last training was {age.days} days ago") for name in names}
-    with open_published(settings) as connection:
-        row = connection.execute("select max(session_date) from ml.feat_sessions").fetchone()
-    newest = None if row is None else row[0]
     if newest is None or last_date is None or newest <= last_date:
         return due
     reasons = [f"{model.name}: {reason}" for model in measure_drift(settings).models for reason in model.reasons]
@@ -133,15 +137,22 @@ def explain_retraining(settings: Settings, names: Collection[str]) -> dict[str, 
     return due
 
 
-def _read_last_training(settings: Settings) -> tuple[dt.datetime | None, dt.date | None]:
+def _read_last_training(
+    settings: Settings,
+) -> tuple[dt.datetime | None, dt.date | None, dict[str, tuple[int, str | None]]]:
+    """When and until which day was trained, and the sessions (number, newest date) that made no champion, by model."""
     path = settings.models_dir / LAST_REPORT_FILE
     if not path.exists():
-        return None, None
+        return None, None, {}
     report = json.loads(path.read_text(encoding="utf-8"))
     last_date = report["last_date"]
-    return dt.datetime.fromisoformat(report["trained_at"]), None if last_date is None else dt.date.fromisoformat(
-        last_date
-    )
+    declined = {
+        model["name"]: (model["sessions"], model["last_date"])
+        for model in report["models"]
+        if not model["promoted"] and "sessions" in model
+    }
+    newest = None if last_date is None else dt.date.fromisoformat(last_date)
+    return dt.datetime.fromisoformat(report["trained_at"]), newest, declined
 
 
 def _measure(connection: duckdb.DuckDBPyConnection, champion: StoredVersion, table: FeatureTable) -> ModelDrift:

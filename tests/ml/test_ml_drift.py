@@ -203,6 +203,25 @@ def test_age_and_a_missing_champion_are_reasons(home: HomeSettings) -> None:
     assert set(due) == set(MODEL_NAMES) and due[PRECHECKOUT] == "the last training was 8 days ago"
 
 
+def test_a_model_that_passed_no_gate_waits_for_new_sessions(home: HomeSettings, shop: Shop) -> None:
+    registry = ModelRegistry(home.models_dir)
+    registry.retire(FULL)
+    path = home.models_dir / LAST_REPORT_FILE
+    report = json.loads(path.read_text())
+    for model in report["models"]:
+        model["promoted"] = model["name"] != FULL
+    path.write_text(json.dumps(report))
+    assert explain_retraining(home, MODEL_NAMES) == {}
+    # a training of one model forgets nothing about the others
+    full = next(model for model in report["models"] if model["name"] == FULL)
+    registry.write_last_report({**report, "models": [full], "trained_at": "2999-01-01T00:00:00+00:00"})
+    kept = json.loads(path.read_text())
+    assert {model["name"] for model in kept["models"]} == set(MODEL_NAMES)
+    assert kept["trained_at"] == report["trained_at"]
+    publish_again(home, move_days(shop, 1))
+    assert explain_retraining(home, MODEL_NAMES)[FULL] == "it has no usable champion"
+
+
 def test_the_report_can_be_read_and_the_state_keeps_it(home: HomeSettings) -> None:
     report = measure_drift(home)
     printed = "\n".join(line for model in report.models for line in _describe_drift(model))
