@@ -111,9 +111,9 @@ def measure_drift(settings: Settings) -> DriftReport:
 def explain_retraining(settings: Settings, names: Collection[str]) -> dict[str, str]:
     """The models that are due after a publication, each with the reason.
 
-    Due is a model without a usable champion, unless the last training on the very same sessions has not made one; all of
-    them, once a training is older than `retraining_max_age_days`; and all, where a champion has drifted and there are
-    days that the last training has not seen: the same days would give the same models.
+    Due is a model without a usable champion, unless the last training on the very same sessions has not made one; all
+    of them, once a training is older than `retraining_max_age_days`; and all, where a champion has drifted and there
+    are days that the last training has not seen: the same days would give the same models.
     """
     due = dict.fromkeys(unused_models(settings, names), "it has no usable champion")
     trained_at, last_date, declined = _read_last_training(settings)
