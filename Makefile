@@ -60,7 +60,7 @@ down: $(VENV)/.installed  ## Stop what `make up` started
 	@$(BIN)/python -m runner down
 
 test: $(VENV)/.installed-dev  ## Run all tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 lint: $(VENV)/.installed-dev  ## Check style, types, imports, SQL and YAML
 	$(BIN)/ruff check .
