@@ -61,15 +61,30 @@
     {{ return(api.Relation.create(database=target.database, schema=schema, identifier=name)) }}
 {%- endmacro %}
 
-{#- Keep what a model held before this build rewrites it; an empty table on the first build. A build always starts from
-    a copy of the published file, so a retry sees the same past. -#}
-{% macro remember_previous(target_table, relation, empty_columns, predicate='true', columns=['*']) -%}
-    {%- if execute -%}
-        {%- if load_relation(relation) is none -%}
-            create or replace table {{ target_table }} ({{ empty_columns }})
-        {%- else -%}
-            create or replace table {{ target_table }} as
-            select {{ columns | join(', ') }} from {{ relation }} where {{ predicate }}
-        {%- endif -%}
+{#- Keep what a model held before this build rewrites it; a full build has no before, and nobody asks for it. A build
+    always starts from a copy of the published file, so a retry sees the same past. -#}
+{% macro remember_previous(target_table, relation, predicate='true', columns=['*']) -%}
+    {%- if execute and load_relation(relation) is not none -%}
+        create or replace table {{ target_table }} as
+        select {{ columns | join(', ') }} from {{ relation }} where {{ predicate }}
     {%- endif -%}
+{%- endmacro %}
+
+{#- The rows of a model that its previous version lacks, and those of the previous one that it lacks now. -#}
+{% macro changed_rows(relation, previous, predicate='true') -%}
+    (
+        (
+            select * from {{ relation }}
+            where {{ predicate }}
+            except
+            select * from {{ previous }}
+        )
+        union all
+        (
+            select * from {{ previous }}
+            except
+            select * from {{ relation }}
+            where {{ predicate }}
+        )
+    )
 {%- endmacro %}

@@ -1,4 +1,4 @@
-{{ config(pre_hook="{{ remember_previous('ops.previous_days', this, 'kpi_date date') }}") }}
+{{ config(pre_hook="{{ remember_previous('ops.previous_days', this) }}") }}
 
 -- Every date that was exported, and whether GA4 can still rewrite it.
 select

@@ -1,5 +1,5 @@
 {{ config(
-    pre_hook="{{ remember_previous('ops.previous_device_users', this, 'user_pseudo_id varchar, user_id varchar') }}"
+    pre_hook="{{ remember_previous('ops.previous_device_users', this) }}"
 ) }}
 
 -- A device that several people logged in on belongs to the one who did so last; each one's own sessions stay theirs.

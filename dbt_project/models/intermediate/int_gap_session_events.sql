@@ -5,7 +5,6 @@
     on_schema_change='fail',
     pre_hook="{{ remember_previous(
         'ops.previous_gap_session_events', this,
-        'event_key bigint, event_date date, user_pseudo_id varchar, session_id varchar',
         is_touched_gap_user()
     ) }}",
 ) }}

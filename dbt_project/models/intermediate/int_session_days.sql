@@ -3,7 +3,7 @@
     incremental_strategy='replace_dates',
     incremental_predicates=[is_touched_session_event_date()],
     on_schema_change='fail',
-    pre_hook="{{ remember_previous('ops.previously_touched_sessions', this, 'event_date date, session_id varchar', is_touched_session_event_date()) }}",
+    pre_hook="{{ remember_previous('ops.previously_touched_sessions', this, is_touched_session_event_date()) }}",
 ) }}
 
 -- depends_on: {{ ref('int_touched_event_dates') }}

@@ -3,7 +3,7 @@
     incremental_strategy='replace_dates',
     incremental_predicates=[is_touched_session_date()],
     on_schema_change='fail',
-    pre_hook="{{ remember_previous('ops.previously_touched_starts', this, 'session_started_at timestamp, user_pseudo_id varchar', is_touched_session_date(), columns=['session_started_at', 'user_pseudo_id']) }}",
+    pre_hook="{{ remember_previous('ops.previously_touched_starts', this, is_touched_session_date(), columns=['session_started_at', 'user_pseudo_id']) }}",
 ) }}
 
 -- depends_on: {{ ref('int_touched_session_dates') }}

@@ -13,17 +13,5 @@
     select user_pseudo_id from {{ ref('int_touched_purchases') }}
     union
     select user_pseudo_id
-    from (
-        (
-            select * from {{ ref('int_device_users') }}
-            except
-            select * from ops.previous_device_users
-        )
-        union all
-        (
-            select * from ops.previous_device_users
-            except
-            select * from {{ ref('int_device_users') }}
-        )
-    ) as moved
+    from {{ changed_rows(ref('int_device_users'), 'ops.previous_device_users') }} as moved
 {% endif %}

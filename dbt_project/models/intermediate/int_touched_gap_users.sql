@@ -1,6 +1,6 @@
 {{ config(
     pre_hook="{{ remember_previous(
-        'ops.previous_gap_users', built('intermediate', 'int_gap_session_events'), 'user_pseudo_id varchar',
+        'ops.previous_gap_users', built('intermediate', 'int_gap_session_events'),
         is_touched_event_date(), columns=['user_pseudo_id']
     ) }}"
 ) }}

@@ -7,36 +7,10 @@
     select event_date as kpi_date from {{ ref('int_touched_event_dates') }}
     union
     select session_date as kpi_date
-    from (
-        (
-            select * from {{ ref('fct_sessions') }}
-            where {{ is_touched_user() }}
-            except
-            select * from ops.previous_sessions
-        )
-        union all
-        (
-            select * from ops.previous_sessions
-            except
-            select * from {{ ref('fct_sessions') }}
-            where {{ is_touched_user() }}
-        )
-    ) as moved_sessions
+    from {{ changed_rows(ref('fct_sessions'), 'ops.previous_sessions', is_touched_user()) }} as moved_sessions
     union
     select purchase_date as kpi_date from {{ ref('int_touched_purchases') }}
     union
     select kpi_date
-    from (
-        (
-            select * from {{ ref('int_days') }}
-            except
-            select * from ops.previous_days
-        )
-        union all
-        (
-            select * from ops.previous_days
-            except
-            select * from {{ ref('int_days') }}
-        )
-    ) as moved_days
+    from {{ changed_rows(ref('int_days'), 'ops.previous_days') }} as moved_days
 {% endif %}

@@ -1,4 +1,4 @@
-{{ config(pre_hook="{{ remember_previous('ops.previous_purchases', this, 'purchase_id varchar') }}") }}
+{{ config(pre_hook="{{ remember_previous('ops.previous_purchases', this) }}") }}
 
 with purchases as (
     select

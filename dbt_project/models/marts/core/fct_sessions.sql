@@ -3,7 +3,7 @@
     incremental_strategy='replace_dates',
     incremental_predicates=[is_touched_user()],
     on_schema_change='fail',
-    pre_hook="{{ remember_previous('ops.previous_sessions', this, 'session_id varchar', is_touched_user()) }}",
+    pre_hook="{{ remember_previous('ops.previous_sessions', this, is_touched_user()) }}",
 ) }}
 
 -- depends_on: {{ ref('int_touched_users') }}
