@@ -1,36 +1,47 @@
-{#- What must hold of single columns, all in one test: dbt takes longer to start a test than DuckDB to answer it. A row
-    of the result names the column and what is wrong with it. -#}
+{#- What must hold of columns, all in one test: dbt takes longer to start a test than DuckDB to answer it. A row of the
+    result names the column and what is wrong with it. `unique` takes columns and lists of columns. Of an incremental
+    model only the rows that the build has rewritten are looked at, and whether their keys occur anywhere else. -#}
 {% test columns_hold(model, unique=[], not_null=[], shares=[], at_least_zero=[]) %}
+{%- set rewritten = rewritten_rows(model) -%}
+{%- set rows = "(select * from " ~ model ~ " where " ~ rewritten ~ ") as rewritten_rows" -%}
 {%- set problems = [] -%}
 {%- for column in not_null -%}
-    {%- do problems.append("select '" ~ column ~ " is null' as problem from " ~ model ~ " where " ~ column ~ " is null") -%}
+    {%- do problems.append("select '" ~ column ~ " is null' as problem from " ~ rows ~ " where " ~ column ~ " is null") -%}
 {%- endfor -%}
-{%- for column in unique -%}
+{%- for key in unique -%}
+    {%- set columns = ([key] if key is string else key) | join(', ') -%}
     {%- do problems.append(
-        "select '" ~ column ~ " repeats' as problem from " ~ model ~ " where " ~ column ~ " is not null group by "
-        ~ column ~ " having count(*) > 1"
+        "select '" ~ columns ~ " repeats' as problem from " ~ model
+        ~ (" inner join (select distinct " ~ columns ~ " from " ~ rows ~ ") as keys using (" ~ columns ~ ")"
+            if rewritten != 'true' else "")
+        ~ (" where " ~ key ~ " is not null" if key is string else "")
+        ~ " group by " ~ columns ~ " having count(*) > 1"
     ) -%}
 {%- endfor -%}
 {%- for column in shares -%}
     {%- do problems.append(
-        "select '" ~ column ~ " is not between 0 and 1' as problem from " ~ model ~ " where " ~ column
+        "select '" ~ column ~ " is not between 0 and 1' as problem from " ~ rows ~ " where " ~ column
         ~ " < 0 or " ~ column ~ " > 1"
     ) -%}
 {%- endfor -%}
 {%- for column in at_least_zero -%}
     {%- do problems.append(
-        "select '" ~ column ~ " is below 0' as problem from " ~ model ~ " where " ~ column ~ " < 0"
+        "select '" ~ column ~ " is below 0' as problem from " ~ rows ~ " where " ~ column ~ " < 0"
     ) -%}
 {%- endfor -%}
 {{ problems | join(' union all ') }}
 {% endtest %}
 
-{% test unique_combination(model, columns) %}
-select {{ columns | join(', ') }}
-from {{ model }}
-group by {{ columns | join(', ') }}
-having count(*) > 1
-{% endtest %}
+{#- Predicate: the row was rewritten by this build; all rows of a model that is built whole. -#}
+{% macro rewritten_rows(relation) -%}
+    {%- set found = namespace(predicates=[]) -%}
+    {%- if execute and not is_full_build() -%}
+        {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.name == relation.identifier -%}
+            {%- set found.predicates = node.config.get('incremental_predicates') or [] -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {{ return(found.predicates | join(' and ') or 'true') }}
+{%- endmacro %}
 
 {% test credits_add_up(model) %}
 select purchase_id
