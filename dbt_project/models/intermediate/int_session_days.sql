@@ -2,7 +2,6 @@
     materialized='incremental',
     incremental_strategy='replace_dates',
     incremental_predicates=[is_touched_session_event_date()],
-    on_schema_change='fail',
     pre_hook="{{ remember_previous('ops.previously_touched_sessions', this, is_touched_session_event_date()) }}",
 ) }}
 

@@ -2,7 +2,6 @@
     materialized='incremental',
     incremental_strategy='replace_dates',
     incremental_predicates=[is_touched_session_date()],
-    on_schema_change='fail',
 ) }}
 
 {%- set last_click_columns = ['last_click_source', 'last_click_medium', 'last_click_campaign'] -%}
@@ -54,11 +53,8 @@ entry_events as (
         events.browser,
         events.country,
         case when events.interaction_number is null then 1000000000 else 0 end + events.event_number as entry_order
-    from {{ ref('fct_events') }} as events
+    from {{ session_events() }} as events
     inner join spans on events.session_id = spans.session_id and events.event_at <= spans.entered_at
-    {% if is_incremental() %}
-        where {{ is_touched_session_date('events.session_date') }}
-    {% endif %}
 ),
 
 entries as (

@@ -2,7 +2,6 @@
     materialized='incremental',
     incremental_strategy='replace_dates',
     incremental_predicates=[is_touched_session_date()],
-    on_schema_change='fail',
 ) }}
 
 -- depends_on: {{ ref('int_touched_session_dates') }}
@@ -24,12 +23,8 @@ with interactions as (
         case when interaction_number > 1 then seconds_since_previous_event end as gap_seconds,
         percent_scrolled,
         engagement_msec
-    from {{ ref('fct_events') }}
-    where
-        interaction_number is not null
-        {% if is_incremental() %}
-            and {{ is_touched_session_date() }}
-        {% endif %}
+    from {{ session_events() }} as events
+    where interaction_number is not null
 ),
 
 pages as (

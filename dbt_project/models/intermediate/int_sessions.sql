@@ -2,7 +2,6 @@
     materialized='incremental',
     incremental_strategy='replace_dates',
     incremental_predicates=[is_touched_session_date()],
-    on_schema_change='fail',
     pre_hook="{{ remember_previous('ops.previously_touched_starts', this, is_touched_session_date(), columns=['session_started_at', 'user_pseudo_id']) }}",
 ) }}
 
@@ -13,10 +12,7 @@ with events as (
         -- session_start and first_visit may be missing, repeated or last: what a session starts with is read from the
         -- other events, and from those two only where there is nothing else (rule 4)
         case when interaction_number is null then 1000000000 else 0 end + event_number as entry_order
-    from {{ ref('fct_events') }}
-    {% if is_incremental() %}
-        where {{ is_touched_session_date() }}
-    {% endif %}
+    from {{ session_events() }} as events
 )
 
 select

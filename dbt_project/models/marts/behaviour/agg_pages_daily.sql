@@ -8,10 +8,7 @@
 -- depends_on: {{ ref('int_touched_session_dates') }}
 with events as (
     select *
-    from {{ ref('fct_events') }}
-    {% if is_incremental() %}
-        where {{ is_touched_session_date() }}
-    {% endif %}
+    from {{ session_events() }} as events
 ),
 
 views as (

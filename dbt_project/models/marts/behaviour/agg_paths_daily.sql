@@ -13,13 +13,10 @@ with page_views as (
         page_path,
         lag(page_path) over (partition by session_id order by event_number) as previous_page_path,
         lead(page_path) over (partition by session_id order by event_number) as next_page_path
-    from {{ ref('fct_events') }}
+    from {{ session_events() }} as events
     where
         event_name in ('page_view', 'screen_view')
         and page_path is not null
-        {% if is_incremental() %}
-            and {{ is_touched_session_date() }}
-        {% endif %}
 ),
 
 steps as (
