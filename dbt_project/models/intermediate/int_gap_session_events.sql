@@ -2,7 +2,6 @@
     materialized='incremental',
     incremental_strategy='replace_dates',
     incremental_predicates=[is_touched_gap_user()],
-    on_schema_change='fail',
     pre_hook="{{ remember_previous(
         'ops.previous_gap_session_events', this,
         is_touched_gap_user()

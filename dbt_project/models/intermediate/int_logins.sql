@@ -2,7 +2,6 @@
     materialized='incremental',
     incremental_strategy='replace_dates',
     incremental_predicates=[is_touched_event_date()],
-    on_schema_change='fail',
 ) }}
 
 select

@@ -2,7 +2,6 @@
     materialized='incremental',
     incremental_strategy='replace_dates',
     incremental_predicates=[is_touched_event_date()],
-    on_schema_change='fail',
 ) }}
 
 -- Each step reads the one before it once: a param's place is looked up once, a text is cleaned once.
