@@ -21,6 +21,7 @@ def test_dbt_unit_tests_pass(settings: Settings) -> None:
             **os.environ,
             **dbt_environment(settings),
             "FUNNELHOUSE_BUILD_PATH": str(settings.published_path),
+            "DBT_LOG_LEVEL": "info",
             "PYTHONUTF8": "1",
         },
         cwd=settings.dbt_project_dir,

@@ -100,7 +100,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     settings = Settings(home=tmp_path_factory.mktemp("leaks") / "home", property_timezone="UTC")
     write_sample_shop(settings, SampleOptions(sessions=2_000, days=5), processes=1, progress=False)
     load_changed_days(settings, progress=False)
-    build_and_publish(settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DBT_WRITE_JSON", "true")  # the compiled SQL is read below
+        build_and_publish(settings)
     target = settings.build_path.parent / "dbt_target"
     manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
     nodes = {}
