@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
-import shutil
 from pathlib import Path
 from typing import Any
+
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt.cli.main import dbtRunner
 
 from warehouse.build import dbt_environment
 from warehouse.connect import open_build
 from warehouse.settings import Settings
-from warehouse.transaction import begin
+from warehouse.transaction import begin, dbt_vars
+
+FEATURES = (
+    "int_session_behaviour",
+    "int_session_context",
+    "int_session_entries",
+    "int_session_interactions",
+    "int_session_prefixes",
+)
 
 
-def run_compiled_models(settings: Settings) -> dict[str, float]:
-    """Build every model but the scores from `dbt_target`, in dependency order; CPU seconds by stage.
+def compile_models(settings: Settings) -> None:
+    """Begin a full build and write the SQL of every model but the scores, without running it."""
+    begin(settings, run_id="compile", full_rebuild=True)
+    os.environ.update(dbt_environment(settings) | {"DBT_WRITE_JSON": "true"})
+    arguments = ["compile", "--exclude", "tag:scores", "--vars", json.dumps(dbt_vars(settings), sort_keys=True)]
+    try:
+        outcome = dbtRunner().invoke(arguments)
+    finally:
+        DuckDBConnectionManager.close_all_connections()
+    if not outcome.success:
+        raise RuntimeError(f"dbt could not compile: {outcome.exception}")
 
-    `to sessions` is one of the stages' sums: the models that `int_sessions` needs, itself included.
+
+def run_compiled_models(settings: Settings) -> tuple[dict[str, float], dict[str, float]]:
+    """Build what `compile_models` wrote, in dependency order; CPU seconds by stage, and by model.
+
+    The stage `to sessions` is one of the others' sums: the models that `int_sessions` needs, itself included.
     """
     target = Path(dbt_environment(settings)["DBT_TARGET_PATH"])
     manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
@@ -26,35 +50,32 @@ def run_compiled_models(settings: Settings) -> dict[str, float]:
         for name, node in manifest["nodes"].items()
         if node["resource_type"] == "model" and "scores" not in node["tags"]
     }
-    kept = settings.build_path.with_name("compiled")
-    shutil.copytree(target / "compiled", kept, dirs_exist_ok=True)
     begin(settings, run_id="by hand", full_rebuild=True)
     to_sessions = _ancestors(models, "model.funnelhouse.int_sessions")
-    spent: dict[str, float] = {"to sessions": 0.0}
+    stages: dict[str, float] = {"to sessions": 0.0}
+    spent: dict[str, float] = {}
     with open_build(settings) as connection:
         seed = settings.dbt_project_dir / "seeds"
         for path in sorted(seed.glob("*.csv")):
             connection.execute(f"create table staging.{path.stem} as from read_csv('{path}')")
         for name in _in_order(models):
             node = models[name]
-            sql = (kept / "funnelhouse" / node["original_file_path"]).read_text(encoding="utf-8")
+            sql = (target / "compiled" / "funnelhouse" / node["original_file_path"]).read_text(encoding="utf-8")
             kind = "view" if node["config"]["materialized"] == "view" else "table"
             before = _cpu()
             connection.execute(f"create {kind} {node['schema']}.{node['name']} as {sql}")
             connection.execute("checkpoint")
-            seconds = _cpu() - before
+            spent[node["name"]] = _cpu() - before
             stage = _stage(node)
-            spent[stage] = spent.get(stage, 0.0) + seconds
+            stages[stage] = stages.get(stage, 0.0) + spent[node["name"]]
             if name in to_sessions:
-                spent["to sessions"] += seconds
-    shutil.rmtree(kept)
-    return spent
+                stages["to sessions"] += spent[node["name"]]
+    return stages, spent
 
 
 def _stage(node: dict[str, Any]) -> str:
     folder = Path(node["original_file_path"]).parent.name
-    features = ("int_session_behaviour", "int_session_prefixes", "int_session_context")
-    return "ml" if node["name"] in features else folder
+    return "ml" if node["name"] in FEATURES else folder
 
 
 def _in_order(models: dict[str, Any]) -> list[str]:

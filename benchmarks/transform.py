@@ -90,6 +90,8 @@ def main() -> None:
         take("scan", connect + f"c.execute({SCAN.format(lake=lake)!r}).fetchall()")
         take("plain query", connect + f"c.execute({PLAIN_SESSION_QUERY.format(lake=lake)!r})")
         take("Polars", POLARS.format(lake=lake))
+    # as on every day but the first: dbt has parsed the project before
+    measure("from benchmarks.by_hand import compile_models; compile_models(settings)", environment)
     take(
         "dbt build, all marts",
         "from warehouse.build import build_marts; build_marts(settings, run_id='benchmark', full_rebuild=True)",
@@ -100,9 +102,13 @@ def main() -> None:
             "import json; from benchmarks.by_hand import run_compiled_models\n"
             "print('SPENT', json.dumps(run_compiled_models(settings)))",
         )
-        line = next(row for row in costs["the same SQL by hand"].output.splitlines() if row.startswith("SPENT"))
-        for stage, seconds in json.loads(line.removeprefix("SPENT ")).items():
+        printed = costs["the same SQL by hand"].output.splitlines()
+        line = next(row for row in printed if row.startswith("SPENT"))
+        stages, models = json.loads(line.removeprefix("SPENT "))
+        for stage, seconds in stages.items():
             costs[f"by hand: {stage}"] = Cost(0.0, seconds, 0.0)
+        for model in sorted(models, key=lambda name: -models[name])[:12]:
+            print(f"{model}: {models[model]:.1f} CPU s", file=sys.stderr)
     clear(settings)
     print_costs(costs, "scan" if "scan" in costs else "dbt build, all marts")
     if not arguments.only_build:
