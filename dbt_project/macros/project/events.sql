@@ -51,13 +51,19 @@
 {%- endmacro %}
 
 {#- `fct_events`, in an incremental build only those of the session dates to rewrite: their keys are chosen before the
-    join, so that only the days concerned are read. A predicate on the view comes too late for that. -#}
+    join, so that only the days concerned are read. A predicate on the view comes too late for that, and the size of what
+    a join with the dates leaves can be estimated, unlike that of a subquery's. -#}
 {% macro session_events() -%}
     {%- if is_incremental() -%}
         (
             {{ ordered_events(
                 'staging.stg_ga4__events_parsed',
-                '(select * from intermediate.int_event_order where ' ~ is_touched_session_date() ~ ')'
+                '(
+                    select event_order.*
+                    from intermediate.int_event_order as event_order
+                    inner join intermediate.int_touched_session_dates as touched
+                        on event_order.session_date = touched.session_date
+                )'
             ) }}
         )
     {%- else -%}
