@@ -27,6 +27,11 @@
     {{ column }} in (select user_pseudo_id from intermediate.int_touched_devices)
 {%- endmacro %}
 
+{#- Predicate: the row looks back on a device's history, which may have changed before it. -#}
+{% macro is_touched_history(device='user_pseudo_id', date='session_date') -%}
+    {{ is_touched_device(device) }} and {{ date }} >= (select session_date from intermediate.int_touched_from)
+{%- endmacro %}
+
 {#- Predicate: the row belongs to a person whose history may have changed. -#}
 {% macro is_touched_user(column='user_key') -%}
     {{ column }} in (select user_key from intermediate.int_touched_users)

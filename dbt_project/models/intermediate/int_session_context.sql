@@ -1,10 +1,10 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='replace_dates',
-    incremental_predicates=[is_touched_device()],
+    incremental_predicates=[is_touched_history()],
 ) }}
 
--- depends_on: {{ ref('int_touched_devices') }}
+-- depends_on: {{ ref('int_touched_devices') }} {{ ref('int_touched_from') }}
 -- What is known when a session starts: its entry, and what the same device had done strictly before. By device, not by
 -- person: a login tomorrow may join two devices, which nobody knows today.
 with sessions as (
@@ -113,3 +113,6 @@ from sessions
 inner join entries on sessions.session_id = entries.session_id
 inner join counted on sessions.session_id = counted.session_id
 left join buyers on sessions.session_id = buyers.session_id
+{% if is_incremental() %}
+    where {{ is_touched_history('sessions.user_pseudo_id', 'sessions.session_date') }}
+{% endif %}

@@ -1,11 +1,11 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='replace_dates',
-    incremental_predicates=[is_touched_device()],
+    incremental_predicates=[is_touched_history()],
     on_schema_change='fail',
 ) }}
 
--- depends_on: {{ ref('int_touched_devices') }}
+-- depends_on: {{ ref('int_touched_devices') }} {{ ref('int_touched_from') }}
 with purchases as (
     select
         session_id,
@@ -35,8 +35,9 @@ select
     prefixes.last_gap_seconds,
     {{ context_columns('context') }}
 from {{ ref('int_session_context') }} as context
-inner join {{ ref('int_session_prefixes') }} as prefixes on context.session_id = prefixes.session_id
+inner join {{ ref('int_session_prefixes') }} as prefixes
+    on context.session_date = prefixes.session_date and context.session_id = prefixes.session_id
 left join purchases on context.session_id = purchases.session_id
 {% if is_incremental() %}
-    where {{ is_touched_device('context.user_pseudo_id') }}
+    where {{ is_touched_history('context.user_pseudo_id', 'context.session_date') }}
 {% endif %}

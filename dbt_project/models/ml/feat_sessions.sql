@@ -1,11 +1,11 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='replace_dates',
-    incremental_predicates=[is_touched_device()],
+    incremental_predicates=[is_touched_history()],
     on_schema_change='fail',
 ) }}
 
--- depends_on: {{ ref('int_touched_devices') }}
+-- depends_on: {{ ref('int_touched_devices') }} {{ ref('int_touched_from') }}
 -- A session of nothing but session_start and first_visit has no behaviour to learn from.
 select
     context.session_id,
@@ -24,7 +24,8 @@ select
     behaviour.add_payment_infos,
     {{ context_columns('context') }}
 from {{ ref('int_session_context') }} as context
-inner join {{ ref('int_session_behaviour') }} as behaviour on context.session_id = behaviour.session_id
+inner join {{ ref('int_session_behaviour') }} as behaviour
+    on context.session_date = behaviour.session_date and context.session_id = behaviour.session_id
 {% if is_incremental() %}
-    where {{ is_touched_device('context.user_pseudo_id') }}
+    where {{ is_touched_history('context.user_pseudo_id', 'context.session_date') }}
 {% endif %}
