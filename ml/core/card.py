@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -19,7 +19,8 @@ from ml.core.charts import (
     draw_roc,
     render_svg,
 )
-from ml.core.evaluation import BASE_RATE, BEST_FLAG, CHAMPION, Judgement
+from ml.core.drift import MIN_PSI, NULL_QUANTILE, FeatureDrift, RateDrift
+from ml.core.evaluation import BASE_RATE, BEST_FLAG, CHAMPION, CHECKOUT_FLAG, Judgement
 from ml.core.metrics import Estimate
 
 HIGH_INFLATION = 10.0
@@ -36,7 +37,12 @@ SHOWN_METRICS = {
 }
 GROUP_METRICS = ("roc_auc", "average_precision", "calibration_error", "lift_at_10_percent", "base_rate")
 GAIN_METRICS = ("roc_auc", "average_precision", "brier", "lift_at_10_percent", "lift_at_20_percent")
-RIVAL_NAMES = {BASE_RATE: "the base rate", BEST_FLAG: "the best single flag", CHAMPION: "the previous champion"}
+RIVAL_NAMES = {
+    BASE_RATE: "the base rate",
+    BEST_FLAG: "the best single flag",
+    CHECKOUT_FLAG: "whether the checkout was reached",
+    CHAMPION: "the previous champion",
+}
 FAMILY_NAMES = {
     "logistic_regression": "logistic regression",
     "random_forest": "random forest",
@@ -68,11 +74,18 @@ GENERAL_LIMITS = (
 
 
 @dataclass(frozen=True)
+class HeldOutDrift:
+    """How the held-out periods differ from those before them, feature by feature and in the purchase rate."""
+
+    features: tuple[FeatureDrift, ...]
+    rate: RateDrift
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """What a card shows: the manifest, the judgement on the held-out periods, and what was measured about features.
 
-    `drift` are rows `{feature, psi, limit, has_drifted}` of features against the training days, None where it was not
-    measured.
+    `drift` is a sentence that says why where it could not be measured.
     """
 
     name: str
@@ -80,7 +93,7 @@ class ModelCard:
     judgement: Judgement
     importance: dict[str, Estimate]
     variance_inflation: dict[str, float]
-    drift: list[dict[str, Any]] | None = field(default=None)
+    drift: HeldOutDrift | str
 
 
 def write_card(card: ModelCard) -> str:
@@ -297,18 +310,33 @@ def _features(card: ModelCard) -> str:
 
 
 def _drift(card: ModelCard) -> str:
-    if card.drift is None:
-        return "<p>Not measured when this card was written.</p>"
+    if isinstance(card.drift, str):
+        return f"<p>Not measured: {escape(card.drift)}.</p>"
+    rate = card.drift.rate
+    drifted = [drift.feature for drift in card.drift.features if drift.has_drifted]
+    sentences = [
+        "Features whose held-out days differ from the days before, by more than chance and by enough to matter: "
+        f"{', '.join(drifted) or 'none'}.",
+        f"The purchase rate was {rate.reference_rate:.2%} before and is {rate.current_rate:.2%} in the held-out days "
+        f"(z {rate.z:+.1f} with the spread between days taken into account): "
+        f"{'it has drifted' if rate.has_drifted else 'no drift'}.",
+    ]
     rows = [
         [
-            escape(str(row["feature"])),
-            f"{row['psi']:.4f}",
-            f"{row['limit']:.4f}",
-            '<span class="bad">drifted</span>' if row["has_drifted"] else "as before",
+            escape(drift.feature),
+            f"{drift.psi:.3f}",
+            f"{drift.null_99:.3f}",
+            '<span class="bad">drifted</span>' if drift.has_drifted else "as before",
         ]
-        for row in card.drift
+        for drift in card.drift.features
     ]
-    return _table(["feature", "PSI, held-out against training", "limit", ""], rows)
+    note = (
+        f"<p class='low'>PSI: population stability index of the held-out against the training days. Drifted is what "
+        f"lies above {MIN_PSI:g} and above the {NULL_QUANTILE * 100:.0f}th percentile of as many days drawn from the "
+        "training days themselves. Later days are compared in the same way by <code>python -m ml drift</code>.</p>"
+    )
+    table = _table(["feature", "PSI", "by chance, at most", ""], rows)
+    return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences) + note + table
 
 
 def _making(manifest: dict[str, Any]) -> str:
