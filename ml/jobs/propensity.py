@@ -50,8 +50,8 @@ log = logging.getLogger(__name__)
 
 MAX_ROWS = 1_200_000  # more are sampled by user: they would change the third digit, and not fit into a laptop
 WINDOW_DAYS = 28
-PERMUTED_ROWS = 20_000  # of the check on shuffled labels
-DRIFT_ROWS = 100_000  # of the held-out days and of those before, for the card
+PERMUTED_ROWS = 10_000  # of the check on shuffled labels
+DRIFT_ROWS = 50_000  # of the held-out days and of those before, for the card
 DEVICE = "device"
 GROUP_COLUMNS = {DEVICE: "device_category", "channel": "default_channel_group", "visitor": "is_new_user"}
 
@@ -197,7 +197,7 @@ def _check_leaks(data: TrainingSet, trained: TrainedPropensity, contract: Featur
     """What the features tell by themselves, and what the simplest candidate learns from shuffled labels."""
     findings = check_leaks(data.features, data.labels, data.users, contract, points=data.points, seed=SEED)
     rows = data.take(draw_users(data.users, PERMUTED_ROWS, SEED))
-    candidate = list_candidates()[0]
+    candidate = list_candidates()[0].list_stages()[0]
 
     def fit_and_score(features: pd.DataFrame, labels: Flags, is_train: Flags) -> Floats:
         known, unseen = features[is_train], features[~is_train]
