@@ -57,7 +57,7 @@ def check_gates(
         Gate(
             "calibration slope",
             slope is not None and low <= slope <= high,
-            f"{'undefined' if slope is None else f'{slope:.2f}'}; it must be {low}–{high}",
+            f"{'undefined' if slope is None else f'{slope:.3f}'}; it must be {low}–{high}",
         ),
         Gate("no leak", not leaks, "; ".join(finding.message for finding in leaks) or "no finding"),
     ]
