@@ -277,8 +277,9 @@ def _groups_tables(judgement: Judgement) -> str:
             ]
             for name, evaluation in members.items()
         ]
-        header = [group.replace("_", " "), "rows", "purchases", *(SHOWN_METRICS[key] for key in GROUP_METRICS)]
-        parts.append(f"<h3>{escape(group.replace('_', ' ').capitalize())}</h3>{_table(header, rows, wide=True)}")
+        title = group.replace("_", " ")
+        header = [title, "rows", "purchases", *(SHOWN_METRICS[key] for key in GROUP_METRICS)]
+        parts.append(f"<h3>{escape(title[0].upper() + title[1:])}</h3>{_table(header, rows, wide=True)}")
     return "".join(parts) or "<p>No groups were given.</p>"
 
 
