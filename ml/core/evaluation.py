@@ -127,7 +127,8 @@ def judge(
     rivals: dict[str, Floats] = {BASE_RATE: np.full(len(labels), base)}
     if flag is not None:
         rivals[BEST_FLAG] = flag.score(test.features)
-    checkout = make_flag(known, CHECKOUT_COLUMN, 1.0) if CHECKOUT_COLUMN in contract.feature_names else None
+    knows_checkout = CHECKOUT_COLUMN in contract.names_of_kind("numeric", "flag")
+    checkout = make_flag(known, CHECKOUT_COLUMN, 1.0) if knows_checkout else None
     if checkout is not None:
         rivals[CHECKOUT_FLAG] = checkout.score(test.features)
     if champion is not None:

@@ -202,8 +202,7 @@ def _check_leaks(data: TrainingSet, trained: TrainedPropensity, contract: Featur
     def fit_and_score(features: pd.DataFrame, labels: Flags, is_train: Flags) -> Floats:
         known, unseen = features[is_train], features[~is_train]
         used = drop_constant(contract, known)
-        pipeline = candidate.build(used, known, seed=SEED).fit(known[used.feature_names], labels[is_train])
-        scores: Floats = pipeline.predict_proba(unseen[used.feature_names])[:, 1]
+        scores: Floats = candidate.predict_stages(used, known, labels[is_train], unseen, seed=SEED)[0]
         return scores
 
     is_known = trained.split.known_mask(rows.periods)
