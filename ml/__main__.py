@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ml.core.card import RIVAL_NAMES
 from ml.core.contract import ContractError
+from ml.core.evaluation import BEST_FLAG
 from ml.io.registry import ModelRefusedError, ModelRegistry
 from ml.io.tables import TableError
 from ml.jobs.drift import ModelDrift, measure_drift
@@ -30,6 +32,7 @@ SHOWN_METRICS = {
     "calibration_slope": "calibration slope",
     "base_rate": "base rate",
 }
+GAIN_METRICS = ("roc_auc", "average_precision", "lift_at_10_percent", "lift_at_20_percent")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -117,9 +120,19 @@ def _describe_report(model: ModelReport) -> list[str]:
     lines = [f"{model.name} {model.version} ({model.estimator}): {model.why}"]
     lines += _describe_metrics(model.metrics)
     lines += [f"  {point}: {_join_metrics(metrics)}" for point, metrics in model.metrics_by_point.items()]
+    lines += _describe_gains(model.gains, model.best_flag)
     lines += _describe_oracle(model.oracle)
     lines += [f"  model card: {model.card}"] if model.card else []
     return lines + _describe_segments(model.segments)
+
+
+def _describe_gains(gains: dict[str, Any], best_flag: str | None) -> list[str]:
+    lines = []
+    for name, gain in gains.items():
+        rival = f"{RIVAL_NAMES[name]} ({best_flag})" if name == BEST_FLAG else RIVAL_NAMES[name]
+        shown = [f"{SHOWN_METRICS[key]} {_show_metric(gain[key], '+')}" for key in GAIN_METRICS]
+        lines.append(f"  minus {rival}: {', '.join(shown)}")
+    return lines
 
 
 def _describe_oracle(oracle: dict[str, Any]) -> list[str]:
@@ -139,7 +152,7 @@ def _describe_table(report: TableReport) -> list[str]:
         f"  as scored: {_join_metrics(report.metrics)}",
         f"  without the base-rate correction: {_join_metrics(report.metrics_uncorrected)}",
     ]
-    lines += [f"  baseline {name}: {_join_metrics(metrics)}" for name, metrics in report.baselines.items()]
+    lines += _describe_gains(report.manifest["gains"], report.manifest["best_flag"])
     return lines + ([f"  model card: {report.card}"] if report.card else [])
 
 
@@ -229,9 +242,11 @@ def _join_metrics(metrics: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _show_metric(estimate: dict[str, Any]) -> str:
-    interval = "" if estimate["low"] is None else f" [{estimate['low']:.3f}, {estimate['high']:.3f}]"
-    return f"{estimate['value']:.3f}{interval}"
+def _show_metric(estimate: dict[str, Any], sign: str = "") -> str:
+    if estimate["value"] is None:
+        return "–"
+    interval = "" if estimate["low"] is None else f" [{estimate['low']:{sign}.3f}, {estimate['high']:{sign}.3f}]"
+    return f"{estimate['value']:{sign}.3f}{interval}"
 
 
 def _describe_segments(segments: list[dict[str, Any]]) -> list[str]:

@@ -62,7 +62,7 @@ class Settings(BaseSettings):
         default=7, ge=1, description="After a publication, models of an older training are trained again."
     )
     training_budget_seconds: float = Field(
-        default=8, gt=0, description="CPU seconds, by estimate, that the search for a propensity model may take."
+        default=6, gt=0, description="CPU seconds, by estimate, that the search for a propensity model may take."
     )
     task_retries: int = Field(default=2, ge=0, description="How often Airflow tries a failed task again.")
     alert_rules: Path = Field(default=PROJECT_DIR / "alerts" / "rules.yml", description="The alert thresholds.")

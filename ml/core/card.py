@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -19,7 +19,8 @@ from ml.core.charts import (
     draw_roc,
     render_svg,
 )
-from ml.core.evaluation import BASE_RATE, BEST_FLAG, CHAMPION, Judgement
+from ml.core.drift import MIN_PSI, NULL_QUANTILE, FeatureDrift, RateDrift
+from ml.core.evaluation import BASE_RATE, BEST_FLAG, CHAMPION, CHECKOUT_FLAG, Judgement
 from ml.core.metrics import Estimate
 
 HIGH_INFLATION = 10.0
@@ -34,9 +35,15 @@ SHOWN_METRICS = {
     "lift_at_20_percent": "Lift, top 20 %",
     "base_rate": "Purchase rate",
 }
+DIGITS = {"brier": 4}  # of the others three
 GROUP_METRICS = ("roc_auc", "average_precision", "calibration_error", "lift_at_10_percent", "base_rate")
 GAIN_METRICS = ("roc_auc", "average_precision", "brier", "lift_at_10_percent", "lift_at_20_percent")
-RIVAL_NAMES = {BASE_RATE: "the base rate", BEST_FLAG: "the best single flag", CHAMPION: "the previous champion"}
+RIVAL_NAMES = {
+    BASE_RATE: "the base rate",
+    BEST_FLAG: "the best single flag",
+    CHECKOUT_FLAG: "whether the checkout was reached",
+    CHAMPION: "the previous champion",
+}
 FAMILY_NAMES = {
     "logistic_regression": "logistic regression",
     "random_forest": "random forest",
@@ -68,11 +75,18 @@ GENERAL_LIMITS = (
 
 
 @dataclass(frozen=True)
+class HeldOutDrift:
+    """How the held-out periods differ from those before them, feature by feature and in the purchase rate."""
+
+    features: tuple[FeatureDrift, ...]
+    rate: RateDrift
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """What a card shows: the manifest, the judgement on the held-out periods, and what was measured about features.
 
-    `drift` are rows `{feature, psi, limit, has_drifted}` of features against the training days, None where it was not
-    measured.
+    `drift` is a sentence that says why where it could not be measured.
     """
 
     name: str
@@ -80,7 +94,7 @@ class ModelCard:
     judgement: Judgement
     importance: dict[str, Estimate]
     variance_inflation: dict[str, float]
-    drift: list[dict[str, Any]] | None = field(default=None)
+    drift: HeldOutDrift | str
 
 
 def write_card(card: ModelCard) -> str:
@@ -135,7 +149,7 @@ h3 { font-size: 15px; margin: 16px 0 4px; }
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 4px 14px 4px 0; border-bottom: 1px solid #e4e7eb; vertical-align: top; }
 th, td { white-space: nowrap; }
-td.wrap { white-space: normal; }
+.wide td:first-child { white-space: normal; min-width: 130px; } .wide .low { display: block; }
 .low { color: #52606d; } .bad { color: #b42318; font-weight: 600; } .good { color: #2f6f3e; font-weight: 600; }
 code { font-size: 13px; overflow-wrap: anywhere; }
 """
@@ -149,10 +163,12 @@ def _list(sentences: tuple[str, ...] | list[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences) + "</ul>"
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
+def _table(header: list[str], rows: list[list[str]], *, wide: bool = False) -> str:
+    """Cells are HTML; a `wide` table has each interval below its value."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    kind = "table wide" if wide else "table"
+    return f'<div class="{kind}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _image(spec: Spec) -> str:
@@ -161,13 +177,18 @@ def _image(spec: Spec) -> str:
     return f'<img alt="{escape(title)}" src="data:image/svg+xml;base64,{code}">'
 
 
-def _show(estimate: Estimate, sign: str = "") -> str:
+def _show(estimate: Estimate, sign: str = "", digits: int = 3) -> str:
     if estimate.value is None:
         return "–"
-    value = f"{estimate.value:{sign}.3f}"
+    form = f"{sign}.{digits}f"
+    value = f"{estimate.value:{form}}"
     if estimate.low is None or estimate.high is None:
         return value
-    return f'{value} <span class="low">[{estimate.low:{sign}.3f}, {estimate.high:{sign}.3f}]</span>'
+    return f'{value} <span class="low">[{estimate.low:{form}}, {estimate.high:{form}}]</span>'
+
+
+def _show_metrics(metrics: dict[str, Estimate], keys: tuple[str, ...], sign: str = "") -> list[str]:
+    return [_show(metrics[key], sign, DIGITS.get(key, 3)) for key in keys]
 
 
 def _summarise(card: ModelCard) -> str:
@@ -200,15 +221,19 @@ def _limits(name: str) -> list[str]:
 
 
 def _metrics_table(judgement: Judgement) -> str:
-    rows = [
-        [escape(label), _show(judgement.evaluation.metrics[key]), _show(judgement.uncorrected.metrics[key])]
-        for key, label in SHOWN_METRICS.items()
-    ]
+    keys = tuple(SHOWN_METRICS)
+    columns = (
+        [escape(label) for label in SHOWN_METRICS.values()],
+        _show_metrics(judgement.evaluation.metrics, keys),
+        _show_metrics(judgement.uncorrected.metrics, keys),
+    )
+    rows = [list(row) for row in zip(*columns, strict=True)]
     return _table(["", "as scored", "without the base-rate correction"], rows)
 
 
 def _note(card: ModelCard) -> str:
-    return f"<p class='low'>{escape(card.manifest['metrics_note'])}.</p>"
+    note = card.manifest["metrics_note"]
+    return f"<p class='low'>{escape(note[0].upper() + note[1:])}.</p>"
 
 
 def _gains_table(judgement: Judgement) -> str:
@@ -217,9 +242,9 @@ def _gains_table(judgement: Judgement) -> str:
         label = RIVAL_NAMES[name]
         if name == BEST_FLAG and judgement.flag is not None:
             label += f" ({judgement.flag.description})"
-        rows.append([escape(label), *(_show(gains[key], "+") for key in GAIN_METRICS)])
+        rows.append([escape(label), *_show_metrics(gains, GAIN_METRICS, "+")])
     header = ["the model minus …", *(SHOWN_METRICS[key] for key in GAIN_METRICS)]
-    return _table(header, rows) + "<p class='low'>For the Brier score, below 0 is better.</p>"
+    return _table(header, rows, wide=True) + "<p class='low'>For the Brier score, below 0 is better.</p>"
 
 
 def _oracle(judgement: Judgement) -> list[tuple[str, str]]:
@@ -248,12 +273,13 @@ def _groups_tables(judgement: Judgement) -> str:
                 escape(name),
                 f"{evaluation.n:,}",
                 f"{evaluation.positives:,}",
-                *(_show(evaluation.metrics[key]) for key in GROUP_METRICS),
+                *_show_metrics(evaluation.metrics, GROUP_METRICS),
             ]
             for name, evaluation in members.items()
         ]
-        header = [group.replace("_", " "), "rows", "purchases", *(SHOWN_METRICS[key] for key in GROUP_METRICS)]
-        parts.append(f"<h3>{escape(group.replace('_', ' ').capitalize())}</h3>{_table(header, rows)}")
+        title = group.replace("_", " ")
+        header = [title, "rows", "purchases", *(SHOWN_METRICS[key] for key in GROUP_METRICS)]
+        parts.append(f"<h3>{escape(title[0].upper() + title[1:])}</h3>{_table(header, rows, wide=True)}")
     return "".join(parts) or "<p>No groups were given.</p>"
 
 
@@ -297,18 +323,33 @@ def _features(card: ModelCard) -> str:
 
 
 def _drift(card: ModelCard) -> str:
-    if card.drift is None:
-        return "<p>Not measured when this card was written.</p>"
+    if isinstance(card.drift, str):
+        return f"<p>Not measured: {escape(card.drift)}.</p>"
+    rate = card.drift.rate
+    drifted = [drift.feature for drift in card.drift.features if drift.has_drifted]
+    sentences = [
+        "Features whose held-out period differs from the time before, by more than chance and by enough to matter: "
+        f"{', '.join(drifted) or 'none'}.",
+        f"The purchase rate was {rate.reference_rate:.2%} before and is {rate.current_rate:.2%} in the held-out period "
+        f"(z {rate.z:+.1f}, the spread between days taken into account): "
+        f"{'it has drifted' if rate.has_drifted else 'no drift'}.",
+    ]
     rows = [
         [
-            escape(str(row["feature"])),
-            f"{row['psi']:.4f}",
-            f"{row['limit']:.4f}",
-            '<span class="bad">drifted</span>' if row["has_drifted"] else "as before",
+            escape(drift.feature),
+            f"{drift.psi:.3f}",
+            f"{drift.null_99:.3f}",
+            '<span class="bad">drifted</span>' if drift.has_drifted else "as before",
         ]
-        for row in card.drift
+        for drift in card.drift.features
     ]
-    return _table(["feature", "PSI, held-out against training", "limit", ""], rows)
+    note = (
+        f"<p class='low'>PSI: population stability index of the held-out against the training period. Drifted is what "
+        f"lies above {MIN_PSI:g} and above the {NULL_QUANTILE * 100:.0f}th percentile of as many days drawn from the "
+        "training days themselves. Later days are compared in the same way by <code>python -m ml drift</code>.</p>"
+    )
+    table = _table(["feature", "PSI", "99th percentile by chance", ""], rows)
+    return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences) + note + table
 
 
 def _making(manifest: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ _PERCENT = "~%"  # without trailing zeros
 _SIZE = {"width": 330, "height": 260}
 _CONFIG = {
     "background": "white",
-    "padding": 12,
+    "padding": {"left": 24, "top": 12, "right": 12, "bottom": 12},  # a browser's letters are wider than the renderer's
     "font": "system-ui, sans-serif",
     "view": {"stroke": None},
     "axis": {

@@ -28,7 +28,9 @@ MIN_GROUP_POSITIVES = 10
 MAX_GROUPS = 12
 FLAG_QUANTILES = (0.5, 0.8, 0.9, 0.95)
 IMPORTANCE_ROWS = 2_000
-BASE_RATE, BEST_FLAG, CHAMPION = "base_rate", "best_flag", "champion"
+BASE_RATE, BEST_FLAG, CHECKOUT_FLAG, CHAMPION = "base_rate", "best_flag", "checkout_flag", "champion"
+CHECKOUT_COLUMN = "begin_checkouts"  # tables that have it are judged against "has reached the checkout" too
+INFLATION_ROWS = 200_000
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,9 @@ def judge(
     """Evaluate `model` on the held-out rows of `data` as it would have scored them block by block.
 
     Every block is corrected with the blocks of its trailing window only. `champion` is judged on the same rows in the
-    same way, in each of `compared_groups` too. Baselines besides it: the base rate, and the best single flag, both from
-    the rows before the test. Rows of decision points without a model are left out. Raises `ValueError` where no
-    held-out row has a model.
+    same way, in each of `compared_groups` too. Baselines besides it: the base rate, the best single flag and, where the
+    table knows it, whether the session reached the checkout; all from the rows before the test. Rows of decision points
+    without a model are left out. Raises `ValueError` where no held-out row has a model.
     """
     known = data.take(split.known_mask(data.periods))
     test = data.take(split.test_mask(data.periods))
@@ -125,6 +127,10 @@ def judge(
     rivals: dict[str, Floats] = {BASE_RATE: np.full(len(labels), base)}
     if flag is not None:
         rivals[BEST_FLAG] = flag.score(test.features)
+    knows_checkout = CHECKOUT_COLUMN in contract.names_of_kind("numeric", "flag")
+    checkout = make_flag(known, CHECKOUT_COLUMN, 1.0) if knows_checkout else None
+    if checkout is not None:
+        rivals[CHECKOUT_FLAG] = checkout.score(test.features)
     if champion is not None:
         _, of_champion = _score_in_turn(data, split, champion)
         if np.isfinite(of_champion[has_score]).all():
@@ -192,14 +198,21 @@ def find_best_flag(data: TrainingSet, contract: FeatureContract) -> FlagRule | N
             continue
         cuts = {1.0} if feature.kind == "flag" else {1.0, *np.quantile(present, FLAG_QUANTILES).tolist()}
         for cut in sorted(cuts):
-            yes = values >= cut
-            if yes.all() or not yes.any():
+            rule = make_flag(data, feature.name, float(cut))
+            if rule is None:
                 continue
-            rule = FlagRule(feature.name, float(cut), float(data.labels[yes].mean()), float(data.labels[~yes].mean()))
-            loss = float(row_log_losses(data.labels, np.where(yes, rule.rate_yes, rule.rate_no)).mean())
+            loss = float(row_log_losses(data.labels, rule.score(data.features)).mean())
             if best is None or loss < best[0]:
                 best = loss, rule
     return None if best is None else best[1]
+
+
+def make_flag(data: TrainingSet, feature: str, threshold: float) -> FlagRule | None:
+    """Whether `feature` is at least `threshold`, with the purchase rates of these rows; None where all answer alike."""
+    yes = data.features[feature].to_numpy(dtype=np.float64) >= threshold
+    if yes.all() or not yes.any():
+        return None
+    return FlagRule(feature, threshold, float(data.labels[yes].mean()), float(data.labels[~yes].mean()))
 
 
 def _list_groups(
@@ -309,12 +322,14 @@ def _auc_with_influence(labels: Flags, scores: Floats) -> tuple[float, Floats]:
 def measure_variance_inflation(features: pd.DataFrame, contract: FeatureContract) -> dict[str, float]:
     """Variance inflation factor of each numeric feature that varies, largest first; infinite where it is redundant.
 
-    VIF = 1 / (1 - R²) of the regression on all the others (Marquardt 1970); missing values count as the column's mean.
+    VIF = 1 / (1 - R²) of the regression on all the others (Marquardt 1970), each as the logistic regression sees it
+    (arcsinh); missing values count as the column's mean. Of more than 200,000 rows, evenly spread ones are taken.
     """
-    names = _list_varying(features, contract)
+    features = features.iloc[:: 1 + len(features) // INFLATION_ROWS]
+    names = [name for name in contract.names_of_kind("numeric") if features[name].nunique() > 1]
     if len(names) < 2:
         return {}
-    values = features[names].to_numpy(dtype=np.float64)
+    values = np.arcsinh(features[names].to_numpy(dtype=np.float64))
     values = np.where(np.isnan(values), np.nanmean(values, axis=0), values)
     correlation = np.corrcoef(values, rowvar=False)
     factors = {}
@@ -324,8 +339,3 @@ def measure_variance_inflation(features: pd.DataFrame, contract: FeatureContract
         unexplained = 1 - float(weights @ correlation[others, column])
         factors[name] = 1 / unexplained if unexplained > 1e-8 else float("inf")
     return dict(sorted(factors.items(), key=lambda item: -item[1]))
-
-
-def _list_varying(features: pd.DataFrame, contract: FeatureContract) -> list[str]:
-    """Numeric features with two or more values."""
-    return [name for name in contract.names_of_kind("numeric") if features[name].nunique() > 1]

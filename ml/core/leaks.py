@@ -14,6 +14,7 @@ from scipy.stats import rankdata
 
 from ml.core.contract import FeatureContract
 from ml.core.metrics import Floats
+from ml.core.propensity import draw_users
 
 MAX_SINGLE_AUC = 0.95
 # How far a visitor came is known before the purchase and tells nearly all: "has entered the payment" reaches .994
@@ -130,7 +131,7 @@ def check_single_features(
     seed: int = 0,
 ) -> list[LeakFinding]:
     """A finding for each feature that tells the label nearly by itself; arguments as in `check_leaks`."""
-    rows = _draw_users(users, seed)
+    rows = np.flatnonzero(draw_users(users, MAX_ROWS, seed))
     groups: dict[str, npt.NDArray[np.int64]] = {"": rows}
     if points is not None:
         groups = {str(point): rows[points[rows] == point] for point in sorted(set(points[rows]))}
@@ -241,14 +242,6 @@ def check_lineage(sql: Mapping[str, str], parents: Mapping[str, Collection[str]]
             if re.search(rf"(?<![A-Za-z0-9_]){column}(?![A-Za-z0-9_])", code):
                 findings.append(LeakFinding("lineage", model, None, None, f"{model} names the column {column}"))
     return findings
-
-
-def _draw_users(users: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
-    if len(users) <= MAX_ROWS:
-        return np.arange(len(users))
-    distinct, codes = np.unique(users, return_inverse=True)
-    keep = np.random.default_rng(seed).random(len(distinct)) < MAX_ROWS / len(users)
-    return np.flatnonzero(keep[codes])
 
 
 def _encode_by_other_half(values: pd.Series, labels: npt.NDArray[np.bool_], users: npt.NDArray[np.int64]) -> Floats:

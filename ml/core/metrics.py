@@ -35,8 +35,9 @@ RESAMPLES_AT_ONCE = 50  # bounds memory: users × this many weights
 TOP_GROUPS = 1_024  # with more distinct scores than the two together, resamples see this many of the highest exactly …
 LOWER_GROUPS = 3_072  # … and the others in this many equally filled groups
 LINE_GROUPS = 256  # equally filled groups of scores for the calibration lines of resamples
+GROUP_WIDTH = 0.1  # log-odds; no group is wider: near 0 and 1 equally filled ones would hold unlike scores
 NEWTON_STEPS = 25
-NEWTON_PRECISION = 1e-9  # log-odds: steps below it change no digit that is shown
+NEWTON_PRECISION = 1e-6  # log-odds; what a step this small leaves is about its square
 SMALLEST_PROBABILITY = 1e-4  # beyond it logits would hang on single rows
 
 
@@ -272,7 +273,9 @@ class _Rows:
         self.losses = np.stack([np.bincount(users, weights=column, minlength=n_users) for column in row_losses.T])
         edges = np.quantile(scores, np.arange(1, CALIBRATION_BINS) / CALIBRATION_BINS)
         bins = np.searchsorted(edges, self.scores, side="right")
-        merged, n_merged = _merge_groups(sizes, LINE_GROUPS) if compress else (np.arange(n_groups), n_groups)
+        merged, n_merged = np.arange(n_groups), n_groups
+        if compress:
+            merged, n_merged = _merge_groups(sizes, logits, LINE_GROUPS)
         self.line_logits = np.bincount(merged, weights=sizes * logits) / np.bincount(merged, weights=sizes)
         self.in_line = csr_matrix((np.ones(n_groups), (merged, np.arange(n_groups))), shape=(n_merged, n_groups))
         self.in_bin = csr_matrix((np.ones(n_groups), (bins, np.arange(n_groups))), shape=(CALIBRATION_BINS, n_groups))
@@ -315,17 +318,21 @@ def _group_scores(scores: Floats, *, compress: bool) -> tuple[npt.NDArray[np.int
     distinct, groups, sizes = np.unique(-scores, return_inverse=True, return_counts=True)
     n_groups = len(distinct)
     if compress and n_groups > TOP_GROUPS + LOWER_GROUPS:
-        lower, n_lower = _merge_groups(sizes[TOP_GROUPS:], LOWER_GROUPS)
+        lower, n_lower = _merge_groups(sizes[TOP_GROUPS:], to_logit(-distinct[TOP_GROUPS:]), LOWER_GROUPS)
         groups = np.r_[np.arange(TOP_GROUPS), TOP_GROUPS + lower][groups]
         n_groups = TOP_GROUPS + n_lower
     return groups, n_groups
 
 
-def _merge_groups(sizes: npt.NDArray[np.int64], n_wanted: int) -> tuple[npt.NDArray[np.int64], int]:
-    """Neighbouring groups put together into at most `n_wanted` of about equally many rows."""
+def _merge_groups(sizes: npt.NDArray[np.int64], logits: Floats, n_wanted: int) -> tuple[npt.NDArray[np.int64], int]:
+    """Neighbouring groups, in order of their `logits`, put together into `n_wanted` of about equally many rows.
+
+    They become more where one would be wider than `GROUP_WIDTH`.
+    """
     middle = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
-    _, merged = np.unique((middle * n_wanted).astype(np.int64), return_inverse=True)
-    return merged, int(merged.max()) + 1
+    by_size, by_width = np.floor(middle * n_wanted), np.floor(logits / GROUP_WIDTH)
+    merged = np.r_[0, np.cumsum((np.diff(by_size) != 0) | (np.diff(by_width) != 0))]
+    return merged, int(merged[-1]) + 1
 
 
 def _lift(share: float, positives: Floats, totals: Floats, above_positives: Floats, above_totals: Floats) -> Floats:

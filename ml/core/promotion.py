@@ -14,6 +14,7 @@ MIN_HELD_OUT_POSITIVES = 200
 MAX_LOST_PRECISION = 0.005
 SLOPE_RANGE = (0.8, 1.2)
 MAX_LOST_DEVICE_AUC = 0.02
+MAX_BRIER_GROWTH = 0.005  # of the champion's; less is no difference to anybody, and two equal models differ by chance
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,16 @@ def check_gates(
         Gate(
             "calibration slope",
             slope is not None and low <= slope <= high,
-            f"{'undefined' if slope is None else f'{slope:.2f}'}; it must be {low}–{high}",
+            f"{'undefined' if slope is None else f'{slope:.3f}'}; it must be {low}–{high}",
         ),
         Gate("no leak", not leaks, "; ".join(finding.message for finding in leaks) or "no finding"),
     ]
     gain = judgement.gains.get(CHAMPION)
     if gain is None:
         return gates
-    precision, brier = gain["average_precision"], gain["brier"].value
+    precision, brier = gain["average_precision"], gain["brier"]
+    of_champion = judgement.baselines[CHAMPION].metrics["brier"].value
+    growth = None if brier.value is None or not of_champion else brier.value / of_champion
     gates += [
         Gate(
             "average precision against the champion",
@@ -72,8 +75,9 @@ def check_gates(
         ),
         Gate(
             "Brier score against the champion",
-            brier is not None and brier <= 0,
-            f"difference {'undefined' if brier is None else f'{brier:+.5f}'}; it must not be above 0",
+            growth is not None and growth <= MAX_BRIER_GROWTH and (brier.low is None or brier.low <= 0),
+            f"difference {_show(brier, '+', 5)}; its interval must not lie above 0, nor the difference "
+            f"above {MAX_BRIER_GROWTH:.1%} of the champion's",
         ),
     ]
     gates += [
@@ -87,9 +91,10 @@ def check_gates(
     return gates
 
 
-def _show(estimate: Estimate, sign: str = "") -> str:
+def _show(estimate: Estimate, sign: str = "", digits: int = 3) -> str:
     if estimate.value is None:
         return "undefined"
+    form = f"{sign}.{digits}f"
     if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:{sign}.3f} without an interval"
-    return f"{estimate.value:{sign}.3f} [{estimate.low:{sign}.3f}, {estimate.high:{sign}.3f}]"
+        return f"{estimate.value:{form}} without an interval"
+    return f"{estimate.value:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"

@@ -15,7 +15,6 @@ from threadpoolctl import threadpool_limits
 from ml.core.calibration import Calibration, TrailingWindow, fit_calibration
 from ml.core.contract import FeatureContract
 from ml.core.estimators import (
-    BOOSTING_ITERATION_STEP,
     Candidate,
     Family,
     average_of,
@@ -34,11 +33,11 @@ MIN_SEARCH_ROWS = 4_000
 WIDE_SEARCH_SECONDS = 30.0  # from this budget on, more parameters of each family are tried
 ALL = "all"  # stands for the decision point of whole sessions
 FITTED_ON = "all periods before the test; the held-out ones were used for no fit, no choice and no calibration"
-# CPU seconds of one fit and its predictions: a fixed part, and one per 1,000 rows of 40 columns. The budget is kept by
-# this estimate, not by a clock: a clock would give another model on a busy machine.
+# CPU seconds of one fit of all stages and its predictions: a fixed part, and one per 1,000 rows of 40 columns. The
+# budget is kept by this estimate, not by a clock: a clock would give another model on a busy machine.
 FIT_SECONDS: dict[Family, tuple[float, float]] = {
-    "logistic_regression": (0.1, 0.02),
-    "random_forest": (0.3, 0.05),
+    "logistic_regression": (0.12, 0.035),
+    "random_forest": (0.13, 0.07),
     "gradient_boosting": (0.25, 0.04),
 }
 
@@ -277,7 +276,8 @@ def _choose(
             best[candidate.family] = candidate, scores, losses
 
     for candidate in candidates:
-        for stage, scores in _predict_stages(data, contract, candidate, folds, seed):
+        of_stages = _predict_stages(data, contract, candidate, folds, seed)
+        for stage, scores in zip(candidate.list_stages(), of_stages, strict=True):
             consider(stage, scores)
     singles = list(best.values())
     consider(average_of([held[0] for held in singles]), np.mean([held[1] for held in singles], axis=0))
@@ -298,59 +298,62 @@ def _choose(
 
 def _predict_stages(
     data: TrainingSet, contract: FeatureContract, candidate: Candidate, folds: list[tuple[Flags, Flags]], seed: int
-) -> Iterator[tuple[Candidate, Floats]]:
-    """Rolling predictions (n,) of a candidate, NaN outside of the folds; of boosting, at every 20th iteration."""
-    if candidate.family != "gradient_boosting":
-        yield candidate, _predict_folds(data, contract, candidate, folds, seed)
-        return
-    stages = list(range(BOOSTING_ITERATION_STEP, candidate.params["max_iter"] + 1, BOOSTING_ITERATION_STEP))
-    scores = np.full((len(stages), len(data.labels)), np.nan)
-    for pipeline, rows in _fit_folds(data, contract, candidate, folds, seed):
-        if isinstance(pipeline, float):
-            scores[:, rows] = pipeline
+) -> Floats:
+    """Rolling predictions (stages, n) of a candidate's stages, NaN outside of the folds."""
+    scores = np.full((len(candidate.list_stages()), len(data.labels)), np.nan)
+    for fitted_on, rows, base_rate in _list_fits(data, folds):
+        if base_rate is not None:
+            scores[:, rows] = base_rate
             continue
-        features = data.features.iloc[rows][list(pipeline.feature_names_in_)]
-        staged = pipeline["model"].staged_predict_proba(pipeline["prepare"].transform(features))
-        for iteration, probabilities in enumerate(staged, start=1):
-            if iteration % BOOSTING_ITERATION_STEP == 0:
-                scores[iteration // BOOSTING_ITERATION_STEP - 1, rows] = probabilities[:, 1]
-    for stage, row in zip(stages, scores, strict=True):
-        yield Candidate(candidate.family, {**candidate.params, "max_iter": stage}), row
+        known = data.features.iloc[fitted_on]
+        used = _list_used(contract, known)
+        labels, unseen = data.labels[fitted_on], data.features.iloc[rows]
+        scores[:, rows] = candidate.predict_stages(used, known, labels, unseen, seed=seed)
+    return scores
 
 
 def _predict_folds(
     data: TrainingSet, contract: FeatureContract, candidate: Candidate, folds: list[tuple[Flags, Flags]], seed: int
 ) -> Floats:
+    """Rolling predictions (n,) of a candidate, NaN outside of the folds."""
     scores = np.full(len(data.labels), np.nan)
-    for pipeline, rows in _fit_folds(data, contract, candidate, folds, seed):
-        scores[rows] = pipeline if isinstance(pipeline, float) else _predict_raw(pipeline, data.features.iloc[rows])
+    for fitted_on, rows, base_rate in _list_fits(data, folds):
+        if base_rate is not None:
+            scores[rows] = base_rate
+        else:
+            scores[rows] = _predict_raw(_fit(candidate, contract, data, fitted_on, seed), data.features.iloc[rows])
     return scores
 
 
-def _fit_folds(
-    data: TrainingSet, contract: FeatureContract, candidate: Candidate, folds: list[tuple[Flags, Flags]], seed: int
-) -> Iterator[tuple[Pipeline | float, npt.NDArray[np.int64]]]:
-    """For each fold and decision point the pipeline fitted before it (the base rate where there is one class only)."""
+def _list_fits(
+    data: TrainingSet, folds: list[tuple[Flags, Flags]]
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], float | None]]:
+    """For each fold and decision point the rows before it and its own; the base rate where those before are of one
+    class and can't be fitted."""
     points = data.point_names
     for train, valid in folds:
         for point in sorted(set(points[valid])):
             of_point = points == point
-            fitted_on, rows = np.flatnonzero(train & of_point), np.flatnonzero(valid & of_point)
-            if len(np.unique(data.labels[fitted_on])) < 2:
-                yield float(data.labels[train].mean()), rows
-            else:
-                yield _fit(candidate, contract, data, fitted_on, seed), rows
+            fitted_on = np.flatnonzero(train & of_point)
+            one_class = len(np.unique(data.labels[fitted_on])) < 2
+            base_rate = float(data.labels[train].mean()) if one_class else None
+            yield fitted_on, np.flatnonzero(valid & of_point), base_rate
 
 
 def _fit(
     candidate: Candidate, contract: FeatureContract, data: TrainingSet, rows: npt.NDArray[np.int64], seed: int
 ) -> Pipeline:
     features = data.features.iloc[rows]
-    used = drop_constant(contract, features)
-    if not used.features:
-        raise ValueError(f"{contract.name}: no feature varies in {len(rows):,} training rows")
+    used = _list_used(contract, features)
     pipeline = candidate.build(used, features, seed=seed)
     return pipeline.fit(features[used.feature_names], data.labels[rows])
+
+
+def _list_used(contract: FeatureContract, features: pd.DataFrame) -> FeatureContract:
+    used = drop_constant(contract, features)
+    if not used.features:
+        raise ValueError(f"{contract.name}: no feature varies in {len(features):,} training rows")
+    return used
 
 
 def _predict_raw(pipeline: Pipeline, features: pd.DataFrame) -> Floats:

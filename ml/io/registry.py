@@ -9,16 +9,21 @@ import json
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import skops.io
 from sklearn.pipeline import Pipeline
 
 from ml.core.contract import ContractError, FeatureContract
+
+# To name a numpy or scipy function, skops asks every loaded module whether it has one of that name. Airflow's answer
+# with a warning each time: a thousand lines in the log of a training.
+warnings.filterwarnings("ignore", category=FutureWarning, module=r"skops\.io\._utils")
+import skops.io  # noqa: E402
 
 MODEL_FILE = "model.skops"
 MANIFEST_FILE = "manifest.json"

@@ -14,8 +14,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from ml.core.calibration import Calibration, TrailingWindow
-from ml.core.card import ModelCard, write_card
+from ml.core.card import HeldOutDrift, ModelCard, write_card
 from ml.core.contract import ContractMismatchError, FeatureContract, FeatureTable, require_same_contract
+from ml.core.drift import TooFewDaysError, measure_feature_drift, measure_rate_drift
 from ml.core.estimators import drop_constant, list_candidates
 from ml.core.evaluation import (
     CHAMPION,
@@ -49,7 +50,8 @@ log = logging.getLogger(__name__)
 
 MAX_ROWS = 1_200_000  # more are sampled by user: they would change the third digit, and not fit into a laptop
 WINDOW_DAYS = 28
-PERMUTED_ROWS = 20_000  # of the check on shuffled labels
+PERMUTED_ROWS = 10_000  # of the check on shuffled labels
+DRIFT_ROWS = 50_000  # of the held-out days and of those before, for the card
 DEVICE = "device"
 GROUP_COLUMNS = {DEVICE: "device_category", "channel": "default_channel_group", "visitor": "is_new_user"}
 
@@ -110,6 +112,8 @@ def train_from_table(
         metrics_by_point=manifest["metrics_by_group"].get("decision_point", {}),
         gates=manifest["gates"],
         baselines=manifest["baselines"],
+        best_flag=manifest["best_flag"],
+        gains=manifest["gains"],
         oracle=manifest["oracle"],
         card=str(registry.card_path(name, version)),
     )
@@ -165,7 +169,7 @@ def make_card(
     manifest: dict[str, Any],
     contract: FeatureContract,
 ) -> ModelCard:
-    """Everything a model card shows, with the importance of features and their variance inflation measured for it."""
+    """Everything a model card shows; importance, variance inflation and drift are measured here, for it alone."""
     test = data.take(trained.split.test_mask(data.periods))
     known = data.take(trained.split.known_mask(data.periods))
     return ModelCard(
@@ -174,20 +178,31 @@ def make_card(
         judgement=judgement,
         importance=measure_importance(test, trained.model, contract, seed=SEED),
         variance_inflation=measure_variance_inflation(known.features, contract),
+        drift=_measure_drift(known, test, contract),
     )
+
+
+def _measure_drift(known: TrainingSet, test: TrainingSet, contract: FeatureContract) -> HeldOutDrift | str:
+    """How far the held-out periods differ from those before, or why that can't be told."""
+    before, now = (rows.take(draw_users(rows.users, DRIFT_ROWS, SEED)) for rows in (known, test))
+    days, days_now = (rows.periods.astype("datetime64[D]") for rows in (before, now))
+    try:
+        features = measure_feature_drift(before.features, days, now.features, days_now, contract, seed=SEED)
+    except TooFewDaysError as error:
+        return str(error)
+    return HeldOutDrift(tuple(features), measure_rate_drift(before.labels, days, now.labels))
 
 
 def _check_leaks(data: TrainingSet, trained: TrainedPropensity, contract: FeatureContract) -> list[LeakFinding]:
     """What the features tell by themselves, and what the simplest candidate learns from shuffled labels."""
     findings = check_leaks(data.features, data.labels, data.users, contract, points=data.points, seed=SEED)
     rows = data.take(draw_users(data.users, PERMUTED_ROWS, SEED))
-    candidate = list_candidates()[0]
+    candidate = list_candidates()[0].list_stages()[0]
 
     def fit_and_score(features: pd.DataFrame, labels: Flags, is_train: Flags) -> Floats:
         known, unseen = features[is_train], features[~is_train]
         used = drop_constant(contract, known)
-        pipeline = candidate.build(used, known, seed=SEED).fit(known[used.feature_names], labels[is_train])
-        scores: Floats = pipeline.predict_proba(unseen[used.feature_names])[:, 1]
+        scores: Floats = candidate.predict_stages(used, known, labels[is_train], unseen, seed=SEED)[0]
         return scores
 
     is_known = trained.split.known_mask(rows.periods)

@@ -30,6 +30,8 @@ class ModelReport:
     segments: list[dict[str, Any]] = field(default_factory=list)
     gates: list[dict[str, Any]] = field(default_factory=list)
     baselines: dict[str, Any] = field(default_factory=dict)
+    best_flag: str | None = None
+    gains: dict[str, Any] = field(default_factory=dict)  # over each baseline
     oracle: dict[str, Any] = field(default_factory=dict)
     card: str | None = None
     seconds: float = 0.0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
-from ml.core.metrics import Evaluation, compare, evaluate, from_logit, to_logit, wilson_interval
+from ml.core.metrics import METRIC_NAMES, Evaluation, compare, evaluate, from_logit, to_logit, wilson_interval
 
 
 def run(labels: list[int], scores: list[float], **options: float) -> Evaluation:
@@ -126,6 +127,23 @@ def test_saturated_scores_have_a_slope_and_separated_ones_have_none() -> None:
     assert 0.3 < value(estimate, "calibration_slope") < 0.7
     separated = run([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9])
     assert separated.metrics["calibration_slope"].value is None
+
+
+def test_slopes_of_resamples_are_those_of_their_rows_where_scores_are_saturated() -> None:
+    """Two of a hundred rows hold the whole range of scores: groups of equally many rows would mix unlike ones."""
+    rng = np.random.default_rng(8)
+    n = 20_000
+    logits = np.where(rng.random(n) < 0.02, rng.uniform(-9, 9, n), rng.normal(-8.5, 0.3, n).clip(-9.2))
+    labels = rng.random(n) < from_logit(logits)
+    result = evaluate(labels, from_logit(logits), np.arange(n), baseline=0.1, n_resamples=40, seed=1)
+    slope = result.metrics["calibration_slope"]
+    assert slope.value is not None and slope.low is not None and slope.high is not None
+    assert slope.low < slope.value < slope.high
+    draws = np.random.default_rng(1)
+    for grouped in result.resamples[:5, METRIC_NAMES.index("calibration_slope")]:
+        rows = draws.integers(0, n, n)
+        exact = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1_000).fit(logits[rows, None], labels[rows])
+        assert grouped == pytest.approx(exact.coef_[0, 0], rel=2e-3)
 
 
 def test_a_paired_difference_is_narrower_than_two_intervals() -> None:

@@ -80,6 +80,27 @@ def test_a_challenger_must_hold_up_against_the_champion(labels: np.ndarray, late
     assert shifted == ["Brier score against the champion"]
 
 
+def test_a_brier_score_is_worse_where_that_is_clear_or_much_and_a_tie_is_not(
+    labels: np.ndarray, latent: np.ndarray
+) -> None:
+    gate = "Brier score against the champion"
+    champion, noise = assess(labels, latent - 2), np.random.default_rng(4).normal(size=N)
+    tie = judgement(assess(labels, latent + 0.01 * noise - 2), champion)
+    brier = tie.gains[CHAMPION]["brier"]
+    assert brier.value is not None and brier.low is not None and brier.low < 0 < brier.value < 1e-4
+    assert failed(tie) == []
+    clear = judgement(assess(labels, latent - 1.82), champion)
+    brier, of_champion = clear.gains[CHAMPION]["brier"], champion.metrics["brier"].value
+    assert brier.value is not None and brier.low is not None and of_champion is not None
+    assert brier.low > 0 and brier.value < 0.005 * of_champion and failed(clear) == [gate]
+    few = slice(0, 800)
+    before = assess(labels[few], latent[few] - 2)
+    much = judgement(assess(labels[few], latent[few] + 0.15 * noise[few] - 2), before)
+    brier, of_champion = much.gains[CHAMPION]["brier"], before.metrics["brier"].value
+    assert brier.value is not None and brier.low is not None and of_champion is not None
+    assert brier.low < 0 and brier.value > 0.005 * of_champion and gate in failed(much)
+
+
 def test_no_device_may_lose(labels: np.ndarray, latent: np.ndarray) -> None:
     champion = assess(labels, latent - 2)
     devices = {"desktop": (300, Estimate(0.01, -0.01, 0.03)), "mobile": (150, Estimate(-0.021, -0.05, 0.01))}

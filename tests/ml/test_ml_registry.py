@@ -6,6 +6,8 @@ import datetime as dt
 import hashlib
 import io
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from ml.core.contract import Feature, FeatureContract
 from ml.io.registry import MANIFEST_HASH, ModelOutdatedError, ModelRefusedError, ModelRegistry, _hash_manifest
+from warehouse.settings import PROJECT_DIR
 
 CONTRACT = FeatureContract("feat_sessions", "1", (Feature("page_views", "BIGINT", "numeric", "events", False),))
 WHEN = dt.datetime(2026, 3, 1, 12, 0, tzinfo=dt.UTC)
@@ -178,3 +181,26 @@ def test_a_version_of_an_older_format_is_outdated_not_broken(registry: ModelRegi
     with pytest.raises(ModelOutdatedError, match=r"another version of Funnelhouse \(format 1, this one reads 2\)"):
         registry.load_champion("toy")
     assert registry.list_versions() == []
+
+
+BESIDE_A_LAZY_MODULE = """
+import sys, types, warnings
+
+lazy = types.ModuleType("lazy")
+
+def refuse(name):
+    warnings.warn(f"lazy.{name} is deprecated", FutureWarning, stacklevel=2)
+    raise AttributeError(name)
+
+lazy.__getattr__ = refuse
+sys.modules["lazy"] = lazy
+import ml.io.registry
+import numpy as np, skops.io
+skops.io.dumps(np.arcsinh)
+"""
+
+
+def test_modules_that_warn_of_every_name_are_not_heard() -> None:
+    code = [sys.executable, "-W", "error::FutureWarning", "-c", BESIDE_A_LAZY_MODULE]
+    done = subprocess.run(code, cwd=PROJECT_DIR, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
