@@ -35,5 +35,16 @@ def settings(make_settings: Callable[..., Settings]) -> Settings:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long tests first: the workers then share the short ones out between them."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Deal the long tests to the workers, each of which begins with its own and then shares the short ones.
+
+    Each is given a run of the list at first: were the long tests all in one place, one worker would get them all.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [item for item in items if item.get_closest_marker("slow")]
+    short = [item for item in items if not item.get_closest_marker("slow")]
+    share = -(-len(short) // workers)
+    items[:] = [
+        item
+        for worker in range(workers)
+        for item in [*long[worker::workers], *short[worker * share : (worker + 1) * share]]
+    ]

@@ -28,7 +28,6 @@ from warehouse.transaction import BuildPlan, begin, dbt_vars, publish, record_bu
 _CHANGES_NOTHING = ("select", "with", "from", "describe", "show", "comment", "pragma", "begin", "commit", "rollback")
 _COMMENTS = re.compile(r"^(\s+|/\*.*?\*/|--[^\n]*(\n|$))+", re.DOTALL)
 _DAYS = "{the touched days}"
-_TEMPORARY_NAME = re.compile(r"__dbt_tmp\d+")
 
 
 @dataclass(frozen=True)
@@ -126,12 +125,7 @@ class RecordedBuilds:
             results = getattr(outcome.result, "results", None) or []
             failed = [f"{result.node.name}: {result.message}" for result in results if str(result.status) == "error"]
             raise RuntimeError(f"dbt failed: {outcome.exception or failed}")
-        # dbt puts the time into the names of temporary tables
-        return [
-            Statement(_TEMPORARY_NAME.sub("__dbt_tmp", note.sql), note.values)
-            for note in noted
-            if not _is_read(note.sql)
-        ]
+        return [note for note in noted if not _is_read(note.sql)]
 
     def _send(self, script: Sequence[Statement], plan: BuildPlan) -> None:
         with open_build(self.settings) as connection:

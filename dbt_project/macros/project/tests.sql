@@ -1,8 +1,9 @@
 {#- What must hold of columns, all in one test and its row rules in one scan: dbt takes longer to start a test than
     DuckDB to answer it. A row of the result names the first column with a fault and what is wrong with it. `unique`
-    takes columns and lists of columns. Of an incremental model only the rows that the build has rewritten are looked
-    at, and whether their keys occur anywhere else. -#}
-{% test columns_hold(model, unique=[], not_null=[], shares=[], at_least_zero=[]) %}
+    takes columns and lists of columns, `accepted` the values that a column may have, `refers_to` the model that has
+    the column's values under the same name. Of an incremental model only the rows that the build has rewritten are
+    looked at, and whether their keys occur anywhere else. -#}
+{% test columns_hold(model, unique=[], not_null=[], shares=[], at_least_zero=[], accepted={}, refers_to={}) %}
 {%- set rewritten = rewritten_rows(model) -%}
 {%- set rows = "(select * from " ~ model ~ " where " ~ rewritten ~ ") as rewritten_rows" -%}
 {%- set rules = [] -%}
@@ -14,6 +15,11 @@
 {%- endfor -%}
 {%- for column in at_least_zero -%}
     {%- do rules.append((column ~ " < 0", column ~ " is below 0")) -%}
+{%- endfor -%}
+{%- for column, values in accepted.items() -%}
+    {%- do rules.append(
+        (column ~ " not in ('" ~ values | join("', '") ~ "')", column ~ " is none of " ~ values | join(", "))
+    ) -%}
 {%- endfor -%}
 {%- set problems = [] -%}
 {%- if rules -%}
@@ -34,6 +40,13 @@
             if rewritten != 'true' else "")
         ~ (" where " ~ key ~ " is not null" if key is string else "")
         ~ " group by " ~ columns ~ " having count(*) > 1"
+    ) -%}
+{%- endfor -%}
+{%- for column, other in refers_to.items() -%}
+    {%- do problems.append(
+        "select '" ~ column ~ " is not in " ~ other.identifier ~ "' as problem from " ~ rows
+        ~ " where " ~ column ~ " is not null and not exists (select 1 from " ~ other ~ " as other where other." ~ column
+        ~ " = rewritten_rows." ~ column ~ ")"
     ) -%}
 {%- endfor -%}
 {{ problems | join(' union all ') }}

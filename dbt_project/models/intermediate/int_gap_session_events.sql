@@ -1,6 +1,5 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='replace_dates',
     incremental_predicates=[is_touched_gap_user()],
     pre_hook="{{ remember_previous(
         'ops.previous_gap_session_events', this,

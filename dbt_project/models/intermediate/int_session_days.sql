@@ -1,6 +1,5 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='replace_dates',
     incremental_predicates=[is_touched_session_event_date()],
     pre_hook="{{ remember_previous('ops.previously_touched_sessions', this, is_touched_session_event_date()) }}",
 ) }}

@@ -1,6 +1,5 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='replace_dates',
     incremental_predicates=[is_touched_session_date()],
     pre_hook="{{ remember_previous('ops.previously_touched_starts', this, is_touched_session_date(), columns=['session_started_at', 'user_pseudo_id']) }}",
 ) }}

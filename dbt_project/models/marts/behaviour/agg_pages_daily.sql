@@ -1,6 +1,5 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='replace_dates',
     incremental_predicates=[is_touched_session_date()],
     on_schema_change='fail',
 ) }}

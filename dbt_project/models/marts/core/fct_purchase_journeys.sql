@@ -1,6 +1,5 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='replace_dates',
     incremental_predicates=[is_touched_user()],
     on_schema_change='fail',
 ) }}

@@ -1,0 +1,53 @@
+{#- How views and tables come into a build file. The file is a private copy that is thrown away when a model fails, and nobody
+    reads it before it is published: neither a table nor an increment needs the detour over a second table, its
+    renames and its drops, which dbt-duckdb takes to keep readers of the target undisturbed. Other engines keep what
+    their adapters bring. -#}
+
+{% materialization view, adapter='duckdb' %}
+    {%- set target_relation = this.incorporate(type='view') -%}
+    {{ run_hooks(pre_hooks) }}
+    {%- if config.get('contract').enforced %}
+        {{ get_assert_columns_equivalent(compiled_code) }}
+    {%- endif %}
+    {% call statement('main') -%}
+        create or replace view {{ target_relation }} as {{ compiled_code }}
+    {%- endcall %}
+    {% do adapter.commit() %}
+    {{ return({'relations': [target_relation]}) }}
+{% endmaterialization %}
+
+{% materialization table, adapter='duckdb' %}
+    {%- set target_relation = this.incorporate(type='table') -%}
+    {{ run_hooks(pre_hooks) }}
+    {% call statement('main') -%}
+        {%- if load_cached_relation(this) is not none %}
+            drop table {{ target_relation }};
+        {%- endif %}
+        {{ create_table_as(false, target_relation, compiled_code) }}
+    {%- endcall %}
+    {% do adapter.commit() %}
+    {{ return({'relations': [target_relation]}) }}
+{% endmaterialization %}
+
+{#- Rewrites whole date partitions: `incremental_predicates` say which rows the build touches, and the model itself must
+    select exactly those. A touched partition that has become empty disappears, which a delete by key would miss. A
+    changed project is built anew from an empty file, so that the columns are always those of the model.
+    On Spark and BigQuery the same models use insert_overwrite by partition. -#}
+{% materialization incremental, adapter='duckdb' %}
+    {%- set target_relation = this.incorporate(type='table') -%}
+    {%- set predicates = config.get('incremental_predicates') -%}
+    {%- if not predicates -%}
+        {{ exceptions.raise_compiler_error("an incremental model needs incremental_predicates: the rows to rewrite") }}
+    {%- endif %}
+    {{ run_hooks(pre_hooks) }}
+    {% call statement('main') -%}
+        {%- if is_incremental() %}
+            delete from {{ target_relation }} where {{ predicates | join(' and ') }};
+            insert into {{ target_relation }} by name {{ compiled_code }}
+        {%- else %}
+            {{ create_table_as(false, target_relation, compiled_code) }}
+        {%- endif %}
+    {%- endcall %}
+    {% do adapter.commit() %}
+    {{ return({'relations': [target_relation]}) }}
+{% endmaterialization %}
