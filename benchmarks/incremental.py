@@ -12,6 +12,7 @@ from benchmarks.lakes import WORK, environment_for, make_lake
 from warehouse.lake import PARTITION_PREFIX
 from warehouse.settings import Settings
 
+TRIES = 3  # of a build that takes seconds
 BUILD = (
     "from warehouse.build import build_marts; from warehouse.transaction import publish\n"
     "build_marts(settings, run_id={run!r}, full_rebuild={full}); publish(settings, run_id={run!r})\n"
@@ -19,7 +20,7 @@ BUILD = (
 
 
 def main() -> None:
-    """Build a history of each length without its last day, add that day, then rewrite one in the middle."""
+    """Build a history of each length without its last day, add that day, then build everything anew."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events-per-day", type=int, default=100_000)
     parser.add_argument("--histories", type=int, nargs="+", default=[30, 90], help="days of each history")
@@ -37,9 +38,9 @@ def main() -> None:
         lay_out(home, whole, folders[:-1])
         costs[f"full build, {days - 1} days"] = build(environment, "first", full=True)
         lay_out(home, whole, folders)
-        costs[f"one more day, {days} days"] = build(environment, "more")
+        costs[f"one more day, {days} days"] = build_often(environment, home / whole.published_path.name, "more")
         costs[f"full build, {days} days"] = build(environment, "all", full=True)
-        costs[f"nothing new, {days} days"] = build(environment, "nothing")
+        costs[f"nothing new, {days} days"] = build_often(environment, home / whole.published_path.name, "nothing")
         shutil.rmtree(home)
     print_costs(costs, f"full build, {longest} days")
     shortest = min(arguments.histories)
@@ -54,6 +55,19 @@ def lay_out(home: Path, whole: Settings, folders: list[Path]) -> None:
         target = home / whole.lake_dir.relative_to(whole.home) / folder.name
         if not target.exists():
             shutil.copytree(folder, target)
+
+
+def build_often(environment: dict[str, str], published: Path, run: str) -> Cost:
+    """The cheapest of a few builds from the same published file: a part of its seconds is the machine's other work."""
+    kept = published.with_suffix(".kept")
+    kept.hardlink_to(published)  # a publication replaces the file, and leaves this one alone
+    tries = []
+    for number in range(TRIES):
+        published.unlink()
+        published.hardlink_to(kept)
+        tries.append(build(environment, f"{run}-{number}"))
+    kept.unlink()
+    return min(tries, key=lambda cost: cost.cpu_seconds)
 
 
 def build(environment: dict[str, str], run: str, *, full: bool = False) -> Cost:

@@ -9,12 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from warehouse.connect import open_build
 from warehouse.settings import Settings
 from warehouse.transaction import BuildPlan, begin, dbt_vars, record_built_partitions
 
 logger = logging.getLogger(__name__)
 
 Stage = Literal["marts", "scores"]
+SHOWN_FAILURES = 5  # of a data test
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class BuildFailedError(RuntimeError):
 def build_marts(settings: Settings, *, run_id: str, full_rebuild: bool = False) -> BuildReport:
     """Begin a build and run every model but the scores in it. Safe to repeat: each call starts afresh."""
     plan = begin(settings, run_id=run_id, full_rebuild=full_rebuild)
-    nodes = _run_dbt(settings, ["build", "--exclude-resource-type", "unit_test", "--exclude", "tag:scores"])
+    nodes = run_dbt(settings, ["build", "--exclude-resource-type", "unit_test", "--exclude", "tag:scores"])
     record_built_partitions(settings)
     return BuildReport("marts", plan, nodes)
 
@@ -55,7 +57,7 @@ def build_marts(settings: Settings, *, run_id: str, full_rebuild: bool = False) 
 def build_scores(settings: Settings) -> BuildReport:
     """Run the models that read the predictions of the scoring task."""
     return BuildReport(
-        "scores", None, _run_dbt(settings, ["build", "--exclude-resource-type", "unit_test", "--select", "tag:scores"])
+        "scores", None, run_dbt(settings, ["build", "--exclude-resource-type", "unit_test", "--select", "tag:scores"])
     )
 
 
@@ -106,7 +108,11 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
     return environment
 
 
-def _run_dbt(settings: Settings, arguments: list[str]) -> list[NodeResult]:
+def run_dbt(settings: Settings, arguments: list[str]) -> list[NodeResult]:
+    """Run a dbt command over the build file; how its nodes ended.
+
+    Raises BuildFailedError where a model or a test failed, with what was wrong with the rows.
+    """
     # dbt takes seconds to import: only the process that builds pays for it
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import dbtRunner
@@ -118,15 +124,28 @@ def _run_dbt(settings: Settings, arguments: list[str]) -> list[NodeResult]:
     finally:
         # dbt keeps the file locked after it returns, and nobody else could open the build
         DuckDBConnectionManager.close_all_connections()
+    results = getattr(outcome.result, "results", None) or []
     nodes = [
         NodeResult(result.node.name, str(result.status), round(result.execution_time, 3), result.message or "")
-        for result in getattr(outcome.result, "results", None) or []
+        for result in results
     ]
     for node in nodes:
         logger.info("%-60s %-8s %8.2f s  %s", node.name, node.status, node.seconds, node.message)
     if not outcome.success:
         if outcome.exception is not None:
             raise BuildFailedError(f"dbt could not run: {outcome.exception}") from outcome.exception
-        failed = [f"{node.name}: {node.message}" for node in nodes if node.status in {"error", "fail"}]
+        failed = [
+            f"{result.node.name}: {result.message}"
+            + (_explain(settings, result.node) if result.status == "fail" else "")
+            for result in results
+            if result.status in {"error", "fail"}
+        ]
         raise BuildFailedError("dbt failed at\n" + "\n".join(failed))
     return nodes
+
+
+def _explain(settings: Settings, test: Any) -> str:
+    """What the first rows say that a data test found, which dbt only counts."""
+    with open_build(settings, read_only=True) as connection:
+        rows = connection.execute(f"select distinct * from ({test.compiled_code}) limit {SHOWN_FAILURES}").fetchall()
+    return "".join("\n  " + ", ".join(str(value) for value in row) for row in rows)
