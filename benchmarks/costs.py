@@ -50,6 +50,7 @@ def print_costs(costs: dict[str, Cost], reference: str) -> None:
     print(f"| stage | wall s | CPU s | peak MB | CPU / {reference} |")
     print("|---|---:|---:|---:|---:|")
     for name, cost in costs.items():
+        wall = f"{cost.wall_seconds:.1f}" if cost.wall_seconds else ""
         peak = f"{cost.peak_megabytes:,.0f}" if cost.peak_megabytes else ""
         ratio = cost.cpu_seconds / costs[reference].cpu_seconds
-        print(f"| {name} | {cost.wall_seconds:.1f} | {cost.cpu_seconds:.1f} | {peak} | {ratio:.2f} |")
+        print(f"| {name} | {wall} | {cost.cpu_seconds:.1f} | {peak} | {ratio:.2f} |")
