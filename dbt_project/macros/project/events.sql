@@ -1,6 +1,7 @@
 {#- The events in their order, with what they carry: `parsed` rows, and their `placed` keys. -#}
 {% macro ordered_events(parsed, placed) -%}
     select
+        parsed.event_key,
         {{ event_id('parsed.event_date', 'parsed.event_hash') }} as event_id,
         placed.session_id,
         placed.session_date,
@@ -50,9 +51,9 @@
     inner join {{ placed }} as placed on parsed.event_key = placed.event_key
 {%- endmacro %}
 
-{#- `fct_events`, in an incremental build only those of the session dates to rewrite: their keys are chosen before the
-    join, so that only the days concerned are read. A predicate on the view comes too late for that, and the size of what
-    a join with the dates leaves can be estimated, unlike that of a subquery's. -#}
+{#- `int_ordered_events`, in an incremental build only those of the session dates to rewrite: their keys are chosen
+    before the join, so that only the days concerned are read. A predicate on the view comes too late for that, and the
+    size of what a join with the dates leaves can be estimated, unlike that of a subquery's. -#}
 {% macro session_events() -%}
     {%- if is_incremental() -%}
         (
@@ -67,6 +68,6 @@
             ) }}
         )
     {%- else -%}
-        {{ ref('fct_events') }}
+        {{ ref('int_ordered_events') }}
     {%- endif -%}
 {%- endmacro %}

@@ -8,6 +8,7 @@
 -- different ones up to any decision point are a plain count, several times cheaper than counting distinct values anew.
 with interactions as (
     select
+        event_key,
         session_id,
         session_date,
         interaction_number,
@@ -26,31 +27,16 @@ with interactions as (
     where interaction_number is not null
 ),
 
-pages as (
-    select
-        session_id,
-        viewed_page,
-        min(interaction_number) as interaction_number
+-- one event views a page or a product, never both
+views as (
+    select {{ earliest('event_key', 'interaction_number') }} as event_key
     from interactions
-    where viewed_page is not null
-    group by session_id, viewed_page
-),
-
-products as (
-    select
-        session_id,
-        viewed_product,
-        min(interaction_number) as interaction_number
-    from interactions
-    where viewed_product is not null
-    group by session_id, viewed_product
+    where viewed_page is not null or viewed_product is not null
+    group by session_id, viewed_page, viewed_product
 ),
 
 categories as (
-    select
-        session_id,
-        viewed_category,
-        min(interaction_number) as interaction_number
+    select {{ earliest('event_key', 'interaction_number') }} as event_key
     from interactions
     where viewed_category is not null
     group by session_id, viewed_category
@@ -65,20 +51,14 @@ select
     {{ page_section('interactions.page_path') }} as page_section,
     {{ regex_full_match("lower(coalesce(interactions.page_path, ''))", var('confirmation_page_pattern')) }}
     or interactions.event_name in ('purchase', 'in_app_purchase') as is_purchase_or_confirmation,
-    pages.session_id is not null as is_new_page,
-    interactions.viewed_product is not null and products.session_id is null as is_repeated_product,
-    categories.session_id is not null as is_new_category,
+    interactions.viewed_page is not null and views.event_key is not null as is_new_page,
+    interactions.viewed_product is not null and views.event_key is null as is_repeated_product,
+    categories.event_key is not null as is_new_category,
     interactions.viewed_price_usd,
     interactions.cart_value_usd,
     interactions.gap_seconds,
     interactions.percent_scrolled,
     interactions.engagement_msec
 from interactions
-left join pages
-    on interactions.session_id = pages.session_id and interactions.interaction_number = pages.interaction_number
-left join products
-    on interactions.session_id = products.session_id and interactions.interaction_number = products.interaction_number
-left join categories
-    on
-        interactions.session_id = categories.session_id
-        and interactions.interaction_number = categories.interaction_number
+left join views on interactions.event_key = views.event_key
+left join categories on interactions.event_key = categories.event_key

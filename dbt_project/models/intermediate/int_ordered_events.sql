@@ -1,0 +1,3 @@
+{{ config(materialized='view') }}
+
+{{ ordered_events(ref('stg_ga4__events_parsed'), ref('int_event_order')) }}
