@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 
+from ingest.convert import quote_path, quote_text
 from warehouse.ga4_schema import EVENT_COLUMNS
 from warehouse.lake import MANIFEST_NAME, Manifest, partition_dir
 from warehouse.settings import Settings
@@ -88,11 +89,11 @@ def _copy_to_parquet(lines: Path, target: Path, *, empty: bool) -> None:
     nulls = ", ".join(f"cast(null as {kind}) as {name}" for name, kind in EVENT_COLUMNS.items())
     columns = ", ".join(f"'{name}': '{kind}'" for name, kind in EVENT_COLUMNS.items())
     # the folder's event_date=… is no column
-    read = f"from read_json('{lines}', format = 'nd', hive_partitioning = false, columns = {{{columns}}})"
+    read = f"from read_json({quote_path(lines)}, format = 'nd', hive_partitioning = false, columns = {{{columns}}})"
     source = f"select {nulls} limit 0" if empty else read
     connection = duckdb.connect()
     try:
-        connection.execute(f"copy ({source}) to '{target}' (format parquet)")
+        connection.execute(f"copy ({source}) to {quote_text(str(target))} (format parquet)")
     finally:
         connection.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import logging
 import os
@@ -91,7 +92,7 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
     environment = {
         "FUNNELHOUSE_BUILD_PATH": str(settings.build_path),
         "FUNNELHOUSE_BUILD_TEMP": str(settings.build_path.parent / "duckdb_temp"),
-        "FUNNELHOUSE_LAKE_DIR": str(settings.lake_dir),
+        "FUNNELHOUSE_LAKE_FILES": _lake_files(settings),
         "FUNNELHOUSE_PROPERTY_TIMEZONE": settings.property_timezone,
         "DBT_TARGET_PATH": str(settings.build_path.parent / "dbt_target"),
         "DBT_LOG_PATH": str(settings.home / "logs" / "dbt"),
@@ -106,6 +107,12 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
     if settings.duckdb_memory_limit:
         environment["FUNNELHOUSE_BUILD_MEMORY_LIMIT"] = settings.duckdb_memory_limit
     return environment
+
+
+def _lake_files(settings: Settings) -> str:
+    """All files of the lake as SQL text, whatever characters its path has; dbt fills in braces, which are doubled."""
+    pattern = glob.escape(str(settings.lake_dir)) + "/event_date=*/*.parquet"
+    return "'" + pattern.replace("'", "''").replace("{", "{{").replace("}", "}}") + "'"
 
 
 def run_dbt(settings: Settings, arguments: list[str]) -> list[NodeResult]:

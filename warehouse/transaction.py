@@ -18,7 +18,7 @@ from typing import Any
 import duckdb
 
 from warehouse.connect import open_build, open_published
-from warehouse.lake import Manifest, read_manifests
+from warehouse.lake import read_manifests
 from warehouse.settings import Settings
 
 SCHEMAS = ("staging", "intermediate", "marts", "ml", "ops")
@@ -56,23 +56,18 @@ def plan_build(settings: Settings, *, now: dt.datetime | None = None) -> BuildPl
             connection.sql("select cast(event_date as varchar), content_hash from ops.built_partitions").fetchall()
         )
         fingerprint, champions = _one(connection, "select project_fingerprint, champions_seen from ops.build_info")
-        provisional = [
-            dt.date.fromisoformat(row[0])
-            for row in connection.sql(
-                "select cast(kpi_date as varchar) from marts.agg_kpis_daily where is_provisional"
-            ).fetchall()
-        ]
-    if fingerprint != project_fingerprint(settings):
-        return BuildPlan(["the SQL or a setting that it depends on has changed"], all_dates, True)
+        if fingerprint != project_fingerprint(settings):
+            return BuildPlan(["the SQL or a setting that it depends on has changed"], all_dates, True)
+        clock = (now or dt.datetime.now(dt.UTC)).astimezone(dt.UTC).replace(tzinfo=None)
+        (matured,) = _one(
+            connection,
+            f"select count(*) from intermediate.int_days where is_provisional and complete_at <= timestamp '{clock}'",
+        )
     current = {day.isoformat(): manifest.content_hash for day, manifest in manifests.items()}
     touched = sorted(day for day in built.keys() | current.keys() if built.get(day) != current.get(day))
     reasons = [f"{len(touched)} days are new, rewritten or gone"] if touched else []
-    now = now or dt.datetime.now(dt.UTC)
-    matured = [
-        day for day in provisional if day in manifests and _is_complete(manifests[day], day, now=now, settings=settings)
-    ]
     if matured:
-        reasons.append(f"{len(matured)} provisional days have become complete")
+        reasons.append(f"{matured} provisional days have become complete")
     if champions != json.dumps(champion_versions(settings), sort_keys=True):
         reasons.append("the champion models have changed")
     return BuildPlan(reasons, touched, False)
@@ -228,12 +223,6 @@ def _rebuild_request(settings: Settings) -> Path:
 def _read_rebuild_request(settings: Settings) -> str | None:
     path = _rebuild_request(settings)
     return path.read_text(encoding="utf-8") if path.exists() else None
-
-
-def _is_complete(manifest: Manifest, day: dt.date, *, now: dt.datetime, settings: Settings) -> bool:
-    # in UTC before hours are added, as the SQL does: 72 hours are 72 hours also when the clocks change
-    midnight = dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), tzinfo=settings.zone).astimezone(dt.UTC)
-    return manifest.kind == "daily" and now >= midnight + dt.timedelta(hours=settings.complete_after_hours)
 
 
 def _run_id_of_published(settings: Settings) -> str:

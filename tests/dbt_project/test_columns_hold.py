@@ -1,4 +1,4 @@
-"""The data test `columns_hold` on tables small enough to see every fault: each is found, and told in words."""
+"""Data tests on tables small enough to see every fault: all are found, and told in words."""
 
 from __future__ import annotations
 
@@ -33,6 +33,14 @@ TABLES = """
         (date '2026-09-02', 'items', 'varchar', 'newer')
     ) as changes (event_date, column_name, exported_as, change);
 
+    create table marts.fct_attribution as from (values
+        ('good', 1.0, 1.0, 0.5, 0.5, 0.3), ('good', 0.0, 0.0, 0.5, 0.5, 0.7),
+        ('short', 1.0, 1.0, 0.9, 1.0, 1.0),
+        ('none', 1.0, 1.0, 1.0, 1.0, null)
+    ) as credits (
+        purchase_id, first_click_credit, last_click_credit, linear_credit, position_based_credit, time_decay_credit
+    );
+
     create table intermediate.int_touched_users as select 'touched' as user_key;
     create table marts.dim_users as from (values
         ('touched'), ('touched'), ('untouched'), ('untouched'), (null)
@@ -40,14 +48,14 @@ TABLES = """
 """
 
 
-def find_faults(settings: Settings, models: list[str], *, is_full_rebuild: bool) -> list[str]:
+def find_faults(settings: Settings, models: list[str], *others: str, is_full_rebuild: bool) -> list[str]:
     """What the tests say of the tables, a line each."""
     settings.build_path.parent.mkdir(parents=True, exist_ok=True)
     settings.build_path.unlink(missing_ok=True)
     with duckdb.connect(str(settings.build_path)) as connection:
         connection.execute(TABLES.format(is_full_rebuild=is_full_rebuild))
     with pytest.raises(BuildFailedError) as failure:
-        run_dbt(settings, ["test", "--select", *(f"columns_hold_{model}_*" for model in models)])
+        run_dbt(settings, ["test", "--select", *(f"columns_hold_{model}_*" for model in models), *others])
     return sorted(line.strip() for line in str(failure.value).splitlines() if line.startswith("  "))
 
 
@@ -61,6 +69,7 @@ def test_each_fault_is_found_and_told(settings: Settings) -> None:
         "session_id is not in fct_sessions",
         "share_of_sessions is not between 0 and 1",
     ]
+    assert find_faults(settings, [], "credits_add_up_fct_attribution_*", is_full_rebuild=True) == ["none", "short"]
     # of an increment only what it has rewritten
     assert find_faults(settings, ["dim_users"], is_full_rebuild=True) == ["user_key is null", "user_key repeats"]
     assert find_faults(settings, ["dim_users"], is_full_rebuild=False) == ["user_key repeats"]

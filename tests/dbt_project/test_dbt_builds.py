@@ -160,6 +160,53 @@ def test_a_late_day_reaches_sessions_dated_before_it(builds: RecordedBuilds) -> 
     compare(incremental, read_tables(settings), "after a late day")
 
 
+def test_rows_of_many_files_stay_apart(builds: RecordedBuilds) -> None:
+    """The first row of a day's 257th file is not the first row of the next day."""
+    settings = _clear(builds)
+    write_day(settings, FIRST, [page("2026-08-01T10:00:00", "/a", user="first")], name="part-00256.parquet")
+    write_day(settings, SECOND, [page("2026-08-02T10:00:00", "/b", user="second")], name="part-00000.parquet")
+    builds.build(now=NOW)
+    assert query(settings, "select user_pseudo_id, page_path, event_number from marts.fct_events order by 1") == [
+        ("first", "/a", 1),
+        ("second", "/b", 1),
+    ]
+
+
+def test_a_row_in_two_days_counts_the_same_whichever_came_first(builds: RecordedBuilds) -> None:
+    settings = _clear(builds)
+    bought = {"transaction_id": "T1", "purchase_revenue_in_usd": 9.0}
+    at = "2026-08-02T07:00:05"
+    for day in (SECOND, FIRST):
+        row = make_event("purchase", at, date=day.replace("-", ""), ecommerce=bought)
+        write_day(settings, day, [row, page(at, "/a", date=day.replace("-", ""))])
+        builds.build(now=NOW)
+    incremental = read_tables(settings)
+    assert query(settings, "select count(*) from marts.fct_purchases") == [(1,)]
+    builds.build(now=NOW, full_rebuild=True)
+    compare(incremental, read_tables(settings), "after a row in two days")
+
+
+def test_a_clock_that_is_years_off_makes_no_session_of_years(builds: RecordedBuilds) -> None:
+    settings = _clear(builds)
+    write_day(
+        settings,
+        FIRST,
+        [
+            page("2026-08-01T10:00:00", "/a"),
+            page("2026-08-01T10:01:30", "/b"),
+            page("2011-03-01T10:00:00", "/c", date="20260801"),
+            # GA4 takes a hit that is up to 72 hours late
+            page("2026-07-29T10:00:00", "/late", user="late", date="20260801"),
+        ],
+    )
+    builds.build(now=NOW)
+    assert query(settings, "select reason from ops.quarantined_events") == [("event_timestamp_far_from_event_date",)]
+    assert query(settings, "select user_pseudo_id, session_duration_seconds from marts.fct_sessions order by 1") == [
+        ("late", 0.0),
+        ("user", 90.0),
+    ]
+
+
 def test_runs_of_events_without_ids_move_together(builds: RecordedBuilds) -> None:
     """A late event before midnight moves the start, and so the key, of the run that goes on after it."""
     settings = _clear(builds)

@@ -265,6 +265,9 @@ def rule_10() -> list[Event]:
         bought("r10 reload", f"{NEXT_DAY}T09:00:00", session=2, transaction="T-reload", revenue=11.0),
         bought("r10 reload elsewhere", f"{AFTER}T09:00:00", params={"transaction_id": "T-reload"}),
         bought("r10 NaN", revenue="NaN", transaction="T-nan"),
+        # anybody can send such a hit: it must not stop the sums
+        bought("r10 negative", revenue=-50.0, transaction="T-negative"),
+        bought("r10 pieces", transaction="T-pieces", items=[{"quantity": 2**63 - 1}, {"quantity": 2}]),
         bought("r10 partial", revenue=50.0, transaction="T-partial"),
         refund(f"{NEXT_DAY}T10:00:00", 5.5, transaction="T-partial", user=None, session=None),
         refund(f"{AFTER}T10:00:00", 4.5, transaction="T-partial", user="r10 office"),
@@ -394,7 +397,8 @@ def all_days() -> dict[str, list[Event]]:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Query:
     """Query a warehouse with the rows of every rule, each with its own users, built at once; a shop in Berlin."""
     settings = Settings(
-        home=tmp_path_factory.mktemp("rules"),
+        # a path that is no plain text to SQL, a glob or a template
+        home=tmp_path_factory.mktemp("rules") / "it's [a] {home}",
         property_timezone="Europe/Berlin",
         excluded_hostnames="staging.shop.example",
     )
@@ -678,10 +682,12 @@ def test_rule_10_one_purchase_per_transaction(shop: Query) -> None:
         ("r10 empty", None, f"{DAY} 10:00:00"),
         ("r10 full", "T-full", f"{DAY} 10:00:00"),
         ("r10 int", "4711", f"{DAY} 10:00:00"),
+        ("r10 negative", "T-negative", f"{DAY} 10:00:00"),
         ("r10 not set", "T-behind", f"{DAY} 10:00:00"),
         ("r10 null", None, f"{DAY} 10:00:00"),
         ("r10 null", None, f"{DAY} 10:00:01"),
         ("r10 partial", "T-partial", f"{DAY} 10:00:00"),
+        ("r10 pieces", "T-pieces", f"{DAY} 10:00:00"),
         ("r10 reload", "T-reload", f"{DAY} 10:00:00"),
         ("r10 string", "T-string", f"{DAY} 10:00:00"),
     ]
@@ -699,12 +705,14 @@ def test_rule_10_revenue_in_dollars_and_its_refunds(shop: Query) -> None:
         """
     )
     assert {transaction: amounts for transaction, *amounts in found if transaction in _REVENUES} == _REVENUES
+    assert shop("select item_quantity from marts.fct_purchases where transaction_id = 'T-pieces'") == [(3,)]
 
 
 _REVENUES = {
     "T-column": [10.0, 0.0, 10.0],
     "T-reload": [10.0, 0.0, 10.0],
     "T-nan": [0.0, 0.0, 0.0],
+    "T-negative": [0.0, 0.0, 0.0],
     "T-partial": [50.0, 10.0, 40.0],
     "T-full": [50.0, 50.0, 0.0],
     "T-euro": [0.0, 0.0, 0.0],

@@ -85,7 +85,7 @@
             'item_name': nullif(nullif(i.item_name, '(not set)'), ''),
             'item_category': nullif(nullif(i.item_category, '(not set)'), ''),
             'price_usd': {{ amount_or_null('i.price_in_usd') }},
-            'quantity': coalesce(i.quantity, 1),
+            'quantity': case when i.quantity between 0 and 1000000 then i.quantity else 1 end,
             'item_revenue_usd': {{ amount_or_null('i.item_revenue_in_usd') }}
         }
     )
@@ -105,9 +105,17 @@
     parse_filename({{ path }})
 {%- endmacro %}
 
-{#- The UTC timestamp at which a date begins in the property's time zone. -#}
+{#- The UTC timestamp at which a date begins in the property's time zone. Where clocks go back over midnight there are two
+    of it, and the engine takes the second: the hour before that shows the same date then. -#}
 {% macro property_midnight(date_value) -%}
-    timezone('UTC', timezone('{{ var("property_timezone") }}', cast({{ date_value }} as timestamp)))
+    {%- set midnight -%}
+        timezone('UTC', timezone('{{ var("property_timezone") }}', cast({{ date_value }} as timestamp)))
+    {%- endset -%}
+    case
+        when {{ in_property_zone(midnight ~ ' - interval 1 hour') }} >= {{ date_value }}
+            then {{ midnight }} - interval 1 hour
+        else {{ midnight }}
+    end
 {%- endmacro %}
 
 {% macro add_hours(value, hours) -%}
@@ -189,10 +197,10 @@
     )
 {%- endmacro %}
 
-{#- A number for a row of the lake that grows with its day: day, file and place in the file. Tables that hold it stay in
-    date order, so a join by it opens only the days it needs. -#}
+{#- A number for a row of the lake that grows with its day: day, file (65,536 of them) and place in the file. Tables that
+    hold it stay in date order, so a join by it opens only the days it needs. -#}
 {% macro lake_row_key(day, path, row_number) -%}
-    (cast({{ day }} as date) - date '2000-01-01') * 1099511627776
+    (cast({{ day }} as date) - date '2000-01-01') * 281474976710656
     + coalesce(cast(nullif(regexp_extract({{ path }}, '([0-9]+)[.]parquet$', 1), '') as bigint), 0) * 4294967296
     + {{ row_number }}
 {%- endmacro %}

@@ -69,6 +69,6 @@ from {{ model }}
 group by purchase_id
 having
     {% for credit in ['first_click', 'last_click', 'linear', 'position_based', 'time_decay'] %}
-        abs(sum({{ credit }}_credit) - 1) > 0.000000001{{ ' or' if not loop.last }}
+        coalesce(abs(sum({{ credit }}_credit) - 1) > 0.000000001, true){{ ' or' if not loop.last }}
     {% endfor %}
 {% endtest %}

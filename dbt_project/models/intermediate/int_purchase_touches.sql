@@ -19,6 +19,8 @@ select
     purchases.purchase_date,
     purchases.revenue_usd,
     purchases.purchase_session_id,
+    -- the last touch is the session that bought, also where the person has begun another one in the meantime
+    purchases.purchase_session_id = touches.session_id as is_purchase_session,
     purchases.user_key,
     touches.session_id,
     touches.session_number,

@@ -32,8 +32,8 @@ copies as (
                 {{ hash_of([
                     'parsed.user_id', 'parsed.ga_session_number', 'parsed.page_location', 'parsed.page_title',
                     'parsed.event_source', 'parsed.event_medium', 'parsed.event_campaign',
-                    'parsed.last_click_source', 'parsed.last_click_medium',
-                    'parsed.last_click_campaign', 'parsed.transaction_id',
+                    'parsed.has_last_click', 'parsed.last_click_source', 'parsed.last_click_medium',
+                    'parsed.last_click_campaign', 'parsed.external_referrer', 'parsed.transaction_id',
                     'parsed.purchase_revenue_usd', 'parsed.refund_value_usd', 'parsed.value_usd',
                     'parsed.item_quantity', 'parsed.items', 'parsed.device_category', 'parsed.operating_system',
                     'parsed.browser', 'parsed.country', 'parsed.platform'

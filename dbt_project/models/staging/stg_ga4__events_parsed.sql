@@ -80,7 +80,9 @@ read_params as (
         {{ amount_or_null('ecommerce.refund_value') }} as refund_value_local,
         {{ amount_or_null('event_value_in_usd') }} as event_value_usd,
         {{ param_number('value') }} as param_value,
-        ecommerce.total_item_quantity as item_quantity,
+        -- nobody buys a million pieces: a hit of anybody's making must not stop the sums
+        case when ecommerce.total_item_quantity between 0 and 1000000 then ecommerce.total_item_quantity end
+            as item_quantity,
         case
             when clean_event_name in (
                 'view_item', 'add_to_cart', 'remove_from_cart', 'add_to_wishlist', 'begin_checkout', 'purchase',
@@ -177,7 +179,7 @@ select
     event_key,
     event_date,
     {{ hash_of([
-        'stream_id', 'user_pseudo_id', 'ga_session_id', 'event_name', 'event_timestamp', 'params_hash'
+        'event_date', 'stream_id', 'user_pseudo_id', 'ga_session_id', 'event_name', 'event_timestamp', 'params_hash'
     ]) }} as event_hash,
     event_timestamp,
     event_name,
@@ -208,7 +210,7 @@ select
     session_engaged,
     -- a day at the most: longer is a clock that is wrong
     case when engagement_time_msec between 0 and 86400000 then engagement_time_msec end as engagement_msec,
-    percent_scrolled,
+    case when percent_scrolled between 0 and 100 then percent_scrolled end as percent_scrolled,
     clean_search_term as search_term,
     case
         when is_click_id_decisive
@@ -240,7 +242,8 @@ select
     ) as transaction_id,
     case
         when event_name = 'purchase'
-            then case
+            -- what was paid is never negative; a refund is an event of its own
+            then greatest(case
                 -- exported, if only as NaN: what it is not, no other amount is
                 when has_purchase_revenue_usd then coalesce(purchase_revenue_usd, 0)
                 else coalesce(
@@ -248,7 +251,7 @@ select
                     case when clean_currency = 'USD' then coalesce(purchase_revenue_local, param_amount) end,
                     0
                 )
-            end
+            end, 0)
     end as purchase_revenue_usd,
     case
         when event_name = 'refund'

@@ -19,7 +19,7 @@ with touches as (
 credited as (
     select
         *,
-        row_number() over (partition by purchase_id order by session_number) as touch_number,
+        row_number() over (partition by purchase_id order by is_purchase_session, session_number) as touch_number,
         count(*) over (partition by purchase_id) as touches,
         {{ seconds_between('session_started_at', 'purchased_at') }} / 86400 as days_before_purchase
     from touches
@@ -29,9 +29,14 @@ credited as (
 weighted as (
     select
         *,
-        -- decimals add up exactly, in whatever order the rows come
+        -- Decimals add up exactly, in whatever order the rows come. The newest touch weighs 1, so that they never come to
+        -- nothing, however long ago all of them were.
         cast(
-            power(0.5, days_before_purchase / {{ var('attribution_half_life_days') }}) as decimal(20, 15)
+            power(
+                0.5,
+                (days_before_purchase - min(days_before_purchase) over (partition by purchase_id))
+                / {{ var('attribution_half_life_days') }}
+            ) as decimal(20, 15)
         ) as decay_weight
     from credited
 )

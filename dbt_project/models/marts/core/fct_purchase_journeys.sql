@@ -8,12 +8,14 @@
 with touches as (
     select
         *,
-        lag(device_category) over (partition by purchase_id order by session_number) as previous_device_category,
-        lag(default_channel_group) over (partition by purchase_id order by session_number) as previous_channel_group
+        row_number() over in_order as touch_number,
+        lag(device_category) over in_order as previous_device_category,
+        lag(default_channel_group) over in_order as previous_channel_group
     from {{ ref('int_purchase_touches') }}
     {% if is_incremental() %}
         where {{ is_touched_user() }}
     {% endif %}
+    window in_order as (partition by purchase_id order by is_purchase_session, session_number)
 )
 
 select
@@ -27,14 +29,14 @@ select
     count(distinct user_pseudo_id) > 1 as is_cross_device,
     min(session_started_at) as journey_started_at,
     {{ seconds_between('min(session_started_at)', 'purchased_at') }} / 86400 as journey_days,
-    {{ earliest('device_category', 'session_number') }} as first_device_category,
-    {{ earliest('device_category', 'session_number') }} filter (where session_id = purchase_session_id)
+    {{ earliest('device_category', 'touch_number') }} as first_device_category,
+    max(device_category) filter (where is_purchase_session)
         as purchase_device_category,
     {{ joined_in_order(
-        'device_category', ' > ', 'session_number', 'device_category is distinct from previous_device_category'
+        'device_category', ' > ', 'touch_number', 'device_category is distinct from previous_device_category'
     ) }} as device_path,
     {{ joined_in_order(
-        'default_channel_group', ' > ', 'session_number',
+        'default_channel_group', ' > ', 'touch_number',
         'default_channel_group is distinct from previous_channel_group'
     ) }} as channel_path
 from touches
