@@ -64,9 +64,7 @@ def find_person(settings: Settings, user: str) -> Person:
         rows = _query(
             connection,
             f"select parse_path(filename)[-2][{len(PARTITION_PREFIX) + 1}:] as event_date, count(*) "
-            f"from {_relation(in_partitions)} "
-            "where trim(user_id) in (select id from linked) or trim(user_pseudo_id) in (select id from linked) "
-            "group by 1 order by 1",
+            f"from {_relation(in_partitions)} where {_carries('linked')} group by 1 order by 1",
         )
     known = {kind: [name for its_kind, name in linked if its_kind == kind] for kind in ("user_id", "device")}
     return Person(known["user_id"], known["device"], dict(rows))
@@ -80,7 +78,10 @@ def forget_person(settings: Settings, user: str) -> Person:
     """
     with place.hold_lake(settings):
         person = find_person(settings, user)
-        purge(settings, add_forgotten(settings, {user.strip(), *person.user_ids, *person.devices}))
+        # of an id that the lake does not know, nobody can tell which kind it is
+        unknown = [] if person.user_ids or person.devices else [user.strip()]
+        forgotten = add_forgotten(settings, user_ids=[*person.user_ids, *unknown], devices=[*person.devices, *unknown])
+        purge(settings, forgotten)
     return person
 
 
@@ -105,7 +106,7 @@ def purge(settings: Settings, forgotten: Forgotten) -> Forgotten:
     with closing(open_engine(settings)) as connection:
         devices = find_forgotten_ids(connection, settings, forgotten, files)
         if devices:
-            forgotten = add_forgotten(settings, devices)
+            forgotten = add_forgotten(settings, devices=devices)
         names = _query(connection, f"select distinct filename from {_relation(files)} where {_IS_THEIRS}")
         touched = {Path(name) for (name,) in names}
         for folder in sorted({path.parent for path in touched}):
@@ -126,36 +127,45 @@ def find_forgotten_ids(
     forgotten device is not put on the list: it may be somebody else's.
     """
     relation = _relation(files)
-    connection.execute("create or replace temp table forgotten_ids (id varchar)")
-    _query(
-        connection,
-        f"""
-        insert into forgotten_ids
-        select id from (select trim(user_id) as id from {relation} union select trim(user_pseudo_id) from {relation})
-        where sha256(? || id) in (select unnest(cast(? as varchar[])))
-        """,
-        [forgotten.key, sorted(forgotten.id_hashes)],
-    )
+    connection.execute("create or replace temp table forgotten_ids (kind varchar, id varchar)")
+    for kind, column, hashes in (
+        ("user_id", "user_id", forgotten.user_id_hashes),
+        ("device", "user_pseudo_id", forgotten.device_hashes),
+    ):
+        _query(
+            connection,
+            f"""
+            insert into forgotten_ids
+            select '{kind}', id from (select distinct trim({column}) as id from {relation})
+            where sha256(? || id) in (select unnest(cast(? as varchar[])))
+            """,
+            [forgotten.key, sorted(hashes)],
+        )
     devices = _query(
         connection,
         f"""
         select distinct trim(user_pseudo_id) as id from {relation}
         where
-            trim(user_id) in (select id from forgotten_ids)
-            and trim(user_pseudo_id) not in (select id from forgotten_ids)
+            trim(user_id) in (select id from forgotten_ids where kind = 'user_id')
+            and trim(user_pseudo_id) not in (select id from forgotten_ids where kind = 'device')
             and lower(trim(user_pseudo_id)) not in (select unnest(cast(? as varchar[])))
         """,
         [_placeholders(settings)],
     )
     if devices:
-        connection.executemany("insert into forgotten_ids values (?)", devices)
+        connection.executemany("insert into forgotten_ids values ('device', ?)", devices)
     return [device for (device,) in devices]
 
 
-_IS_THEIRS = (
-    "(coalesce(trim(user_id) in (select id from forgotten_ids), false) "
-    "or coalesce(trim(user_pseudo_id) in (select id from forgotten_ids), false))"
-)
+def _carries(ids: str) -> str:
+    """Whether a row has a login or a device of the table `ids` (kind, id): never null."""
+    return (
+        f"(coalesce(trim(user_id) in (select id from {ids} where kind = 'user_id'), false) "
+        f"or coalesce(trim(user_pseudo_id) in (select id from {ids} where kind = 'device'), false))"
+    )
+
+
+_IS_THEIRS = _carries("forgotten_ids")
 
 
 def drop_rows(connection: duckdb.DuckDBPyConnection, source: Path, target: Path) -> int:

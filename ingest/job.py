@@ -272,7 +272,7 @@ class _Loader:
         with open_engine(self._settings) as connection:
             devices = find_forgotten_ids(connection, self._settings, self._forgotten, list(files.values()))
             if devices:
-                self._forgotten = add_forgotten(self._settings, devices)
+                self._forgotten = add_forgotten(self._settings, devices=devices)
             for name, path in files.items():
                 rest = path.with_suffix(".rest")
                 dropped = drop_rows(connection, path, rest)

@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from warehouse.settings import Settings
@@ -22,10 +22,14 @@ class ForgottenListError(RuntimeError):
 
 @dataclass(frozen=True)
 class Forgotten:
-    """The list. `is_purged` is False from when an id is added until the lake holds no row of it any more."""
+    """The list: logins and devices apart, since one person's login may read like another's device.
+
+    `is_purged` is False from when an id is added until the lake holds no row of it any more.
+    """
 
     key: str = field(repr=False)
-    id_hashes: frozenset[str] = frozenset()
+    user_id_hashes: frozenset[str] = frozenset()
+    device_hashes: frozenset[str] = frozenset()
     is_purged: bool = True
 
 
@@ -47,25 +51,33 @@ def read_forgotten(settings: Settings) -> Forgotten | None:
         key = (folder / KEY_NAME).read_text(encoding="utf-8").strip()
         if not key:
             raise ValueError("the key is empty")
-        return Forgotten(key, frozenset(values["id_hashes"]), bool(values["is_purged"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        # an older list does not tell which kind its ids are of: each counts as both
+        is_untyped = "id_hashes" in values
+        user_ids = values["id_hashes" if is_untyped else "user_id_hashes"]
+        devices = values["id_hashes" if is_untyped else "device_hashes"]
+        return Forgotten(key, frozenset(user_ids), frozenset(devices), bool(values["is_purged"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ForgottenListError(
             f"the list of forgotten people in {folder} cannot be read ({error}): put {KEY_NAME} and {LIST_NAME} back "
             "from a backup. Without them the people on it would come back"
         ) from error
 
 
-def add_forgotten(settings: Settings, ids: Iterable[str]) -> Forgotten:
+def add_forgotten(settings: Settings, *, user_ids: Iterable[str] = (), devices: Iterable[str] = ()) -> Forgotten:
     """Put ids on the list, for good. The caller holds the lake and removes their rows."""
-    known = read_forgotten(settings)
-    key = known.key if known else _make_key(settings)
-    old = known.id_hashes if known else frozenset()
-    return _write(settings, Forgotten(key, old | {hash_id(key, value) for value in ids}, is_purged=False))
+    known = read_forgotten(settings) or Forgotten(_make_key(settings))
+    added = replace(
+        known,
+        user_id_hashes=known.user_id_hashes | {hash_id(known.key, value) for value in user_ids},
+        device_hashes=known.device_hashes | {hash_id(known.key, value) for value in devices},
+        is_purged=False,
+    )
+    return _write(settings, added)
 
 
 def mark_purged(settings: Settings, forgotten: Forgotten) -> Forgotten:
     """Note that the lake holds no row of anybody on the list."""
-    return _write(settings, Forgotten(forgotten.key, forgotten.id_hashes, is_purged=True))
+    return _write(settings, replace(forgotten, is_purged=True))
 
 
 def _make_key(settings: Settings) -> str:
@@ -77,7 +89,11 @@ def _make_key(settings: Settings) -> str:
 
 
 def _write(settings: Settings, forgotten: Forgotten) -> Forgotten:
-    values = {"id_hashes": sorted(forgotten.id_hashes), "is_purged": forgotten.is_purged}
+    values = {
+        "user_id_hashes": sorted(forgotten.user_id_hashes),
+        "device_hashes": sorted(forgotten.device_hashes),
+        "is_purged": forgotten.is_purged,
+    }
     _replace(settings.forgotten_dir / LIST_NAME, json.dumps(values, indent=1) + "\n")
     return forgotten
 

@@ -173,12 +173,54 @@ def test_ids_are_kept_as_keyed_hashes_that_only_the_owner_reads(settings: Settin
     }
     key = (folder / "key").read_text().strip()
     listed = json.loads((folder / "list.json").read_text())
-    assert set(listed["id_hashes"]) == {
-        hashlib.sha256((key + name).encode()).hexdigest() for name in ("ann", "ann2", "phone", "tablet")
-    }
+    for kind, names in (("user_id_hashes", ("ann", "ann2")), ("device_hashes", ("phone", "tablet"))):
+        assert set(listed[kind]) == {hashlib.sha256((key + name).encode()).hexdigest() for name in names}
     assert listed["is_purged"] is True
     assert key not in repr(read_forgotten(settings))
     assert _count_files_naming(settings, b"tablet") == 0
+
+
+def test_a_login_that_reads_like_a_device_is_somebody_else(settings: Settings, source: Path) -> None:
+    crossed = _events("20260805", ("B", "A"), ("C", "B"), ("A", "Z"))
+    write_ndjson(source / "events_20260805.json", crossed)
+    load_changed_days(settings, progress=False)
+    person = forget_person(settings, "A")  # a device of one and the login of another
+    assert (person.user_ids, person.devices) == (["A", "B"], ["A", "Z"])
+
+
+def test_only_the_kind_of_id_that_is_linked_goes(settings: Settings, source: Path) -> None:
+    write_ndjson(source / "events_20260805.json", _events("20260805", ("B", "A"), ("A", "Z")))
+    load_changed_days(settings, progress=False)
+    assert forget_person(settings, "B").rows == {"2026-08-05": 1}
+    assert _lake(settings)["2026-08-05"] == [("A", "Z")]
+    # also by a later load, in which the login is used on a further device
+    write_ndjson(source / "events_20260806.json", _events("20260806", ("A", "Y"), ("x", "A"), (None, "B")))
+    load_changed_days(settings, progress=False)
+    assert _lake(settings)["2026-08-06"] == [("A", "Y"), (None, "B")]
+    # one that the lake does not know may be either
+    forget_person(settings, "new")
+    write_ndjson(source / "events_20260807.json", _events("20260807", ("new", "X"), ("x", "new"), ("x", "y")))
+    load_changed_days(settings, progress=False)
+    assert _lake(settings)["2026-08-07"] == [("x", "y")]
+
+
+def test_a_list_that_does_not_tell_logins_from_devices_counts_as_both(settings: Settings, source: Path) -> None:
+    forget_person(settings, "ann")
+    path = settings.forgotten_dir / "list.json"
+    listed = json.loads(path.read_text())
+    older = {"id_hashes": listed["user_id_hashes"] + listed["device_hashes"], "is_purged": True}
+    path.write_text(json.dumps(older))
+    write_ndjson(source / "events_20260805.json", _events("20260805", ("phone", "x"), (None, "ann2"), ("c", "d")))
+    load_changed_days(settings, progress=False)
+    assert _lake(settings)["2026-08-05"] == [("c", "d")]
+    forget_person(settings, "bob")
+    listed = json.loads(path.read_text())
+    # with "bob" and "laptop", and "x", on which somebody logged in as "phone"
+    assert [len(listed.get(name, [])) for name in ("id_hashes", "user_id_hashes", "device_hashes")] == [0, 5, 6]
+    del listed["device_hashes"]
+    path.write_text(json.dumps(listed))
+    with pytest.raises(ForgottenListError, match="device_hashes"):
+        load_changed_days(settings, progress=False)
 
 
 def test_a_list_without_its_key_stops_the_load(settings: Settings) -> None:
