@@ -48,7 +48,7 @@ def find_person(settings: Settings, user: str) -> Person:
     `user` is a user_id or a user_pseudo_id. Rows that carry both link them, and so on from each of them: two accounts
     that share a device are one person. Raises ForgetError for an id that stands for nobody.
     """
-    user = user.strip()
+    user = _trim(user)
     if not user or user.lower() in _placeholders(settings):
         raise ForgetError(f"{user!r} is the id of nobody in particular; give a user_id or a user_pseudo_id")
     with closing(open_engine(settings)) as connection:
@@ -79,7 +79,7 @@ def forget_person(settings: Settings, user: str) -> Person:
     with place.hold_lake(settings):
         person = find_person(settings, user)
         # of an id that the lake does not know, nobody can tell which kind it is
-        unknown = [] if person.user_ids or person.devices else [user.strip()]
+        unknown = [] if person.user_ids or person.devices else [_trim(user)]
         forgotten = add_forgotten(settings, user_ids=[*person.user_ids, *unknown], devices=[*person.devices, *unknown])
         purge(settings, forgotten)
     return person
@@ -263,6 +263,12 @@ def _drop_validation_examples(settings: Settings) -> None:
             state.execute(
                 "update validation_results set observed = ? where success = 0 and suite != 'landing'", [_REMOVED]
             )
+
+
+def _trim(user: str) -> str:
+    """As the SQL does, which takes off blanks of all kinds, but leaves the tabs and line ends that Python takes."""
+    with closing(duckdb.connect()) as connection:
+        return str(connection.execute("select trim(?)", [user]).fetchall()[0][0])
 
 
 def _list_lake_files(settings: Settings) -> list[Path]:

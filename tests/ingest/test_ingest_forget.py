@@ -83,6 +83,16 @@ def test_a_person_is_all_that_is_linked_and_nobody_is_no_person(settings: Settin
             find_person(settings, user)
 
 
+@pytest.mark.parametrize("edge", ["\t", "\n", "\r\n", "\u2028", "\x1f"])
+def test_what_stands_at_the_edge_of_an_id_belongs_to_it(settings: Settings, source: Path, edge: str) -> None:
+    events = _events("20260805", (f"eve{edge}", "e1"), (f" {edge}eve\u00a0", "e2"), ("eve", "e3"))
+    write_ndjson(source / "events_20260805.json", events)
+    load_changed_days(settings, progress=False)
+    assert forget_person(settings, f" eve{edge}\u3000").devices == ["e1"]
+    assert forget_person(settings, f"{edge}eve").devices == ["e2"]
+    assert _lake(settings)["2026-08-05"] == [("eve", "e3")]
+
+
 def test_a_login_that_links_everybody_is_refused(settings: Settings, source: Path) -> None:
     crowd = [("test", f"device-{number}") for number in range(MAX_LINKED_IDS)]
     write_ndjson(source / "events_20260805.json", _events("20260805", *crowd))
