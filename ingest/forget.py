@@ -24,7 +24,7 @@ from warehouse.settings import Settings
 from warehouse.state import open_state
 from warehouse.transaction import request_full_rebuild
 
-# More than any person has: an id that stands for nobody ("test", "logged-out") links everybody.
+# More than any person has: an id that stands for nobody (the login "test", the device of a kiosk) links everybody.
 MAX_LINKED_IDS = 1000
 _REMOVED = "removed: it named sessions, and a person was forgotten"
 
@@ -56,9 +56,11 @@ def find_person(settings: Settings, user: str) -> Person:
         _find_linked(connection, settings, files, user)
         linked = connection.execute("select kind, id from linked order by kind, id").fetchall()
         if len(linked) > MAX_LINKED_IDS:
+            kind, name, links = _find_hub(connection)
             raise ForgetError(
-                f"{len(linked):,} ids are linked to this one, so one of its login ids stands for nobody in particular; "
-                "add that to placeholder_user_ids in dbt_project/dbt_project.yml and try again"
+                f"{len(linked):,} ids are linked to this one, {links:,} of them by the {kind} {name!r} alone: if that "
+                f"stands for nobody in particular, add {name.lower()!r} to placeholder_user_ids in "
+                "dbt_project/dbt_project.yml, in lower case, and try again"
             )
         in_partitions = [path for path in files if path.parent.parent == settings.lake_dir]
         rows = _query(
@@ -250,6 +252,18 @@ def _find_linked(connection: duckdb.DuckDBPyConnection, settings: Settings, file
         """,
         [user],
     )
+
+
+def _find_hub(connection: duckdb.DuckDBPyConnection) -> tuple[str, str, int]:
+    """Of the linked ids the one that links the most others: its kind, itself, and how many those are."""
+    [hub] = connection.execute(
+        """
+        select case kind when 'user_id' then 'login' else kind end, id, count(*) as links
+        from linked inner join links using (kind, id)
+        group by all order by links desc, id limit 1
+        """
+    ).fetchall()
+    return hub
 
 
 def _drop_validation_examples(settings: Settings) -> None:

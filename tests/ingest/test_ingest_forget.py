@@ -16,7 +16,7 @@ import pytest
 from export_writer import make_event, read_day, write_ndjson, write_parquet
 
 from ingest.__main__ import main
-from ingest.forget import MAX_LINKED_IDS, ForgetError, find_person, forget_person
+from ingest.forget import MAX_LINKED_IDS, ForgetError, _placeholders, find_person, forget_person
 from ingest.job import load_changed_days, plan_load
 from warehouse.forgotten import ForgottenListError, read_forgotten
 from warehouse.lake import read_manifests
@@ -97,9 +97,32 @@ def test_a_login_that_links_everybody_is_refused(settings: Settings, source: Pat
     crowd = [("test", f"device-{number}") for number in range(MAX_LINKED_IDS)]
     write_ndjson(source / "events_20260805.json", _events("20260805", *crowd))
     load_changed_days(settings, progress=False)
-    with pytest.raises(ForgetError, match=r"1,001 ids are linked.*placeholder_user_ids"):
+    with pytest.raises(
+        ForgetError, match=r"1,001 ids are linked.* 1,000 of them by the login 'test'.*placeholder_user_ids"
+    ):
         forget_person(settings, "device-7")
     assert read_forgotten(settings) is None
+
+
+@pytest.mark.parametrize("kind", ["login", "device"])
+def test_the_id_that_links_everybody_is_named_and_can_be_left_out(
+    settings: Settings, source: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    crowd = [("Kiosk", f"c{number}") for number in range(MAX_LINKED_IDS)]
+    if kind == "device":
+        crowd = [(other, hub) for hub, other in crowd]
+    write_ndjson(source / "events_20260805.json", _events("20260805", *crowd))
+    load_changed_days(settings, progress=False)
+    with pytest.raises(ForgetError, match=rf"by the {kind} 'Kiosk'.*add 'kiosk' to placeholder_user_ids"):
+        forget_person(settings, "c7")
+    placeholders = _placeholders(settings)
+    monkeypatch.setattr("ingest.forget._placeholders", lambda _: [*placeholders, "kiosk"])
+    assert forget_person(settings, "c7").rows == {"2026-08-05": 1}
+    assert _lake(settings)["2026-08-05"] == [pair for pair in crowd if "c7" not in pair]
+    # nor does a later load put it on the list
+    write_ndjson(source / "events_20260806.json", _events("20260806", *crowd[6:9]))
+    load_changed_days(settings, progress=False)
+    assert _lake(settings)["2026-08-06"] == [crowd[6], crowd[8]]
 
 
 def test_their_rows_go_and_touched_days_are_new_to_the_build(settings: Settings) -> None:
