@@ -63,6 +63,12 @@ def _forget(settings: Settings, user: str, *, is_confirmed: bool) -> int:
             print("nothing was changed")
             return 1
     person = forget_person(settings, user)
+    if not person.is_known:
+        print(
+            f"no row in the lake carries {user!r}, so nothing was removed; see that it is spelled as in the export. "
+            "It is kept out from now on, should a day bring it that is not loaded yet."
+        )
+        return 0
     print(
         f"{sum(person.rows.values()):,} rows removed from the lake, and kept out from now on. The published warehouse "
         "still has them until the next run publishes: `make run`. Delete the person in GA4 and in the export as well."

@@ -41,6 +41,11 @@ class Person:
     devices: list[str]
     rows: dict[str, int]
 
+    @property
+    def is_known(self) -> bool:
+        """Whether any row has the id, also one that is kept beside the lake."""
+        return bool(self.user_ids or self.devices)
+
 
 def find_person(settings: Settings, user: str) -> Person:
     """All devices and login ids of a person, and their rows; changes nothing.
@@ -80,10 +85,12 @@ def forget_person(settings: Settings, user: str) -> Person:
     """
     with place.hold_lake(settings):
         person = find_person(settings, user)
+        earlier = read_forgotten(settings)
         # of an id that the lake does not know, nobody can tell which kind it is
-        unknown = [] if person.user_ids or person.devices else [_trim(user)]
+        unknown = [] if person.is_known else [_trim(user)]
         forgotten = add_forgotten(settings, user_ids=[*person.user_ids, *unknown], devices=[*person.devices, *unknown])
-        purge(settings, forgotten)
+        # what an earlier, killed command has removed must still lead to a full rebuild
+        purge(settings, forgotten, may_be_built=person.is_known or not (earlier is None or earlier.is_purged))
     return person
 
 
@@ -93,13 +100,14 @@ def finish_purge(settings: Settings) -> Forgotten | None:
     return forgotten if forgotten is None or forgotten.is_purged else purge(settings, forgotten)
 
 
-def purge(settings: Settings, forgotten: Forgotten) -> Forgotten:
+def purge(settings: Settings, forgotten: Forgotten, *, may_be_built: bool = True) -> Forgotten:
     """Remove everybody on the list from the lake and what is kept beside it; returns the list as it is then.
 
-    The caller holds the lake.
+    The caller holds the lake. `may_be_built` is False when the lake has had no row of those who are new on the list.
     """
-    # Rows that are deleted from a database stay in its file for a while: the next build makes a new one.
-    request_full_rebuild(settings)
+    if may_be_built:
+        # Rows that are deleted from a database stay in its file for a while: the next build makes a new one.
+        request_full_rebuild(settings)
     # Nobody can tell whose rows a broken file holds.
     quarantine.drop_kept_files(settings)
     _drop_validation_examples(settings)

@@ -187,9 +187,19 @@ def test_a_new_device_of_theirs_goes_with_its_past_in_any_order(settings: Settin
 def test_somebody_who_is_not_there_yet_is_kept_out(settings: Settings, source: Path) -> None:
     person = forget_person(settings, "dora")
     assert (person.user_ids, person.devices, person.rows) == ([], [], {})
+    assert not (settings.home / "rebuild.requested").exists()
     write_parquet(source / "events_20260805.parquet", _events("20260805", ("dora", "new"), (None, "new"), ("x", "y")))
     load_changed_days(settings, progress=False)
     assert _lake(settings)["2026-08-05"] == [("x", "y")]
+
+
+def test_what_a_killed_command_has_removed_is_built_anew_whoever_is_forgotten_next(settings: Settings) -> None:
+    forget_person(settings, "ann")
+    path = settings.forgotten_dir / "list.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "is_purged": False}))
+    (settings.home / "rebuild.requested").unlink()  # answered by a build of what was left
+    forget_person(settings, "nobody")
+    assert (settings.home / "rebuild.requested").exists()
 
 
 def _count_files_naming(settings: Settings, name: bytes) -> int:
@@ -353,6 +363,10 @@ def test_the_command_shows_asks_and_says_what_is_left_to_do(
     assert main(["forget", "--yes", "ann"]) == 0
     assert "5 rows removed from the lake" in (out := capsys.readouterr().out) and "make run" in out
     assert _lake(settings) == WITHOUT_ANN
+    (settings.home / "rebuild.requested").unlink()
+    assert main(["forget", "--yes", "anm"]) == 0
+    assert "no row in the lake carries 'anm'" in (out := capsys.readouterr().out) and "rows removed" not in out
+    assert not (settings.home / "rebuild.requested").exists()
     assert main(["forget", "--yes", "null"]) == 1
     assert "nobody in particular" in capsys.readouterr().err
 
