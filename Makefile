@@ -32,8 +32,11 @@ rebuild: $(VENV)/.installed  ## Run the main job, making every table anew from t
 summary: $(VENV)/.installed  ## Print what is published
 	@$(BIN)/python -m runner summary
 
+# as typed: in the recipe's text the shell would take quotes and dollars for its own
+sql: export QUERY = $(value Q)
+unexport Q
 sql: $(VENV)/.installed  ## Query the published warehouse: make sql Q="from marts.agg_kpis_daily"
-	@$(BIN)/python -m runner sql "$(Q)"
+	@$(BIN)/python -m runner sql -- "$$QUERY"
 
 models: $(VENV)/.installed  ## List the trained models
 	@$(BIN)/python -m ml models
@@ -41,13 +44,17 @@ models: $(VENV)/.installed  ## List the trained models
 alerts: $(VENV)/.installed  ## List the incidents
 	@$(BIN)/python -m alerts list
 
-# every shell has a USER of its own: only one given to make is meant
+# every shell has a USER of its own: only one given to make is meant, and as typed, whatever make sees in its dollars
+ifeq ($(origin USER),command line)
+forget: export FORGET_USER = $(value USER)
+unexport USER
+endif
 forget: $(VENV)/.installed  ## Remove a person for good, then run: make forget USER=… (user_id or user_pseudo_id)
 ifneq ($(origin USER),command line)
 	@echo "say whom: make forget USER=… (a user_id or a user_pseudo_id)"; exit 2
 else
-	@$(BIN)/python -m ingest forget -- "$$USER"
-	@env -u USER $(BIN)/python -m runner run
+	@$(BIN)/python -m ingest forget -- "$$FORGET_USER"
+	@$(BIN)/python -m runner run
 endif
 
 docs: $(VENV)/.installed  ## Write the documentation of every table as one HTML file

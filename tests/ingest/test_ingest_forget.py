@@ -384,4 +384,29 @@ def test_make_forget_does_not_take_the_shells_user(tmp_path: Path) -> None:
     done = subprocess.run(
         ["make", "-n", "forget", "USER=ann"], cwd=PROJECT_DIR, capture_output=True, text=True, check=False
     )
-    assert 'ingest forget -- "$USER"' in done.stdout and "env -u USER" in done.stdout
+    assert 'ingest forget -- "$FORGET_USER"' in done.stdout and "runner run" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "typed", ["a$b", "ab$(c)d$$e", "a$(", "o'br\"ien x  y ", "-dash", "a#b\\c", "`id`", "$(shell id)", "line\nend\t"]
+)
+def test_make_passes_on_what_was_typed(tmp_path: Path, typed: str) -> None:
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(
+        f"#!{sys.executable}\nimport json, os, sys\nprint(json.dumps([sys.argv[1:], 'USER' in os.environ]))\n"
+    )
+    python.chmod(0o755)
+    (tmp_path / ".installed").touch()
+
+    def make(*arguments: str) -> list[Any]:
+        command = ["make", f"VENV={tmp_path}", *arguments]
+        done = subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, text=True, check=True)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    assert make("forget", f"USER={typed}") == [
+        [["-m", "ingest", "forget", "--", typed], False],
+        [["-m", "runner", "run"], False],
+    ]
+    [[arguments, _]] = make("sql", f"Q={typed}")
+    assert arguments == ["-m", "runner", "sql", "--", typed]
