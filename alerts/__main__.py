@@ -20,11 +20,13 @@ from alerts.kpis import check_columns
 from alerts.responses import Answer, AnswerError, answer
 from alerts.rules import RulesError, load_rules
 from alerts.text import say_value
+from warehouse.command import tell_errors
 from warehouse.connect import NothingPublishedError, open_published
 from warehouse.settings import Settings, load_settings
 from warehouse.state import open_state
 
 
+@tell_errors
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 fine, 1 it could not be done (said why), 2 bad rules."""
     parser = argparse.ArgumentParser(prog="python -m alerts", description=__doc__)

@@ -10,9 +10,11 @@ from expectations.job import ValidationFailedError, ValidationReport, validate
 from expectations.landing import LakeFileError
 from expectations.marts import BuildIncompleteError
 from expectations.suites import SuiteError
+from warehouse.command import tell_errors
 from warehouse.settings import load_settings
 
 
+@tell_errors
 def main(arguments: list[str] | None = None) -> int:
     """Validate one suite and print what was not met; 0 when the gate is open, 1 when it is shut, 2 on an error."""
     parser = argparse.ArgumentParser(prog="python -m expectations", description=__doc__)

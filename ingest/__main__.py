@@ -11,12 +11,14 @@ from ingest.forget import ForgetError, Person, find_person, forget_person
 from ingest.job import load_changed_days, plan_load
 from ingest.place import LakeLockedError
 from ingest.source import SourceError
+from warehouse.command import tell_errors
 from warehouse.forgotten import ForgottenListError
 from warehouse.settings import Settings, load_settings
 
 _SHOWN_IDS = 10
 
 
+@tell_errors
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code (0 also when files were quarantined: the other days are loaded)."""
     parser = argparse.ArgumentParser(prog="python -m ingest", description=__doc__)

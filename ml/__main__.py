@@ -18,6 +18,7 @@ from ml.jobs.evaluate import TableOptions, TableReport, evaluate_table
 from ml.jobs.report import MODEL_NAMES, ModelReport
 from ml.jobs.score import score_sessions
 from ml.jobs.train import train_models
+from warehouse.command import tell_errors
 from warehouse.connect import NothingPublishedError
 from warehouse.settings import Settings, load_settings
 
@@ -35,6 +36,7 @@ SHOWN_METRICS = {
 GAIN_METRICS = ("roc_auc", "average_precision", "lift_at_10_percent", "lift_at_20_percent")
 
 
+@tell_errors
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code, 1 with a message on standard error where it was refused."""
     options = _make_parser().parse_args(arguments)

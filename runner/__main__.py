@@ -12,12 +12,12 @@ from contextlib import contextmanager
 
 import duckdb
 import requests
-from pydantic import ValidationError
 
 from runner.airflow_parts import ADMIN, AirflowStartError, admin_password
 from runner.main_job import DAILY, RunFailedError, RunOutcome, run_to_the_end, say, start_and_keep, stop_kept
 from runner.summary import summarise
 from warehouse.build import BuildFailedError, write_docs
+from warehouse.command import tell_errors
 from warehouse.connect import NothingPublishedError, open_published
 from warehouse.settings import PROJECT_DIR, Settings, load_settings
 from warehouse.transaction import request_full_rebuild
@@ -27,6 +27,7 @@ class BusyError(RuntimeError):
     """Another run works in the same home."""
 
 
+@tell_errors
 def main() -> int:
     """Parse the command line and do what it says; the exit code is 0 only if that worked."""
     parser = argparse.ArgumentParser(prog="python -m runner", description=__doc__)
@@ -67,9 +68,6 @@ def main() -> int:
     except KeyboardInterrupt:
         print("interrupted; nothing was left running, and what was published stays", file=sys.stderr)
         return 130
-    except ValidationError as error:
-        print(f"a setting is wrong:\n{error}", file=sys.stderr)
-        return 2
     except (
         RunFailedError,
         AirflowStartError,

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from sample_shop.job import ForeignFolderError, SampleBusyError, deliver_rewritten_day, write_sample_shop
 from sample_shop.options import SWITCHES, SampleOptions
+from warehouse.command import tell_errors
 from warehouse.settings import load_settings
 
 
+@tell_errors
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit code."""
     defaults = SampleOptions()

@@ -15,6 +15,10 @@ class NothingPublishedError(RuntimeError):
     """There is no published warehouse yet."""
 
 
+class NoBuildError(RuntimeError):
+    """No run has begun a build, or its build is published."""
+
+
 def _config(settings: Settings) -> dict[str, str | bool | int | float | list[str]]:
     config: dict[str, str | bool | int | float | list[str]] = {"preserve_insertion_order": False}
     if settings.duckdb_threads:
@@ -39,7 +43,7 @@ def open_published(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 def open_build(settings: Settings, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
     """Yield a connection to the private build file of the current run."""
     if not settings.build_path.exists():
-        raise RuntimeError(f"{settings.build_path} does not exist: no build has begun")
+        raise NoBuildError(f"{settings.build_path} does not exist: no build has begun; `make run` makes one")
     with _open(settings.build_path, settings, read_only=read_only) as connection:
         yield connection
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import cached_property
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
+_MEMORY_LIMIT = re.compile(r"\s*\d+(\.\d+)?\s*(B|[KMGT](i?B)?|%)\s*", re.IGNORECASE)
+
+
+class SettingsError(RuntimeError):
+    """Settings are wrong; the message names each variable, what is wrong with it, and where to correct it."""
 
 
 class Settings(BaseSettings):
@@ -136,6 +142,13 @@ class Settings(BaseSettings):
             raise ValueError(f"{value!r} is not an IANA time zone such as 'Europe/Berlin' or 'UTC'") from error
         return value
 
+    @field_validator("duckdb_memory_limit")
+    @classmethod
+    def _known_size(cls, value: str | None) -> str | None:
+        if value is not None and not _MEMORY_LIMIT.fullmatch(value):
+            raise ValueError(f"{value!r} is not a size such as '6GB', '512MiB' or '75%'")
+        return value
+
     @field_validator("home", "alert_rules")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
@@ -223,5 +236,13 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Read the settings; raises `pydantic.ValidationError` naming each wrong variable."""
-    return Settings()
+    """Read the settings; raises SettingsError naming each wrong variable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        # without the values that pydantic shows: some are secrets
+        problems = [
+            f"FUNNELHOUSE_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors()
+        ]
+        raise SettingsError(f"{'; '.join(problems)}. Correct it in the environment or in .env") from None
