@@ -20,7 +20,7 @@ from alerts.kpis import check_columns
 from alerts.responses import Answer, AnswerError, answer
 from alerts.rules import RulesError, load_rules
 from alerts.text import say_value
-from warehouse.command import tell_errors
+from warehouse.command import tell_errors, whole_number
 from warehouse.connect import NothingPublishedError, open_published
 from warehouse.settings import Settings, load_settings
 from warehouse.state import open_state
@@ -52,16 +52,20 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("deliver", help="deliver what waits in the outbox")
     serve = commands.add_parser("serve", help=f"take the answers of Slack's buttons at {PATH}")
     serve.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, behind a proxy that speaks HTTPS")
-    serve.add_argument("--port", type=int, default=8090)
+    serve.add_argument("--port", type=whole_number(0, 65535), default=8090)
     rules = commands.add_parser("rules", help="validate the rules and show them")
     rules.add_argument("path", nargs="?", type=Path, default=None, help="default: FUNNELHOUSE_ALERT_RULES")
     backtest = commands.add_parser(
         "backtest", help="show what the rules would have said about the past, or a simulation"
     )
-    backtest.add_argument("--days", type=int, default=None, help="so many of the newest complete days; default: all")
+    backtest.add_argument(
+        "--days", type=whole_number(1), default=None, help="so many of the newest complete days; default: all"
+    )
     backtest.add_argument("--simulate", action="store_true", help="simulated shops: false alarms and detections")
-    backtest.add_argument("--years", type=int, default=100, help="simulated years of each size (%(default)s)")
-    backtest.add_argument("--seed", type=int, default=1, help="of the simulation (%(default)s)")
+    backtest.add_argument(
+        "--years", type=whole_number(1), default=100, help="simulated years of each size (%(default)s)"
+    )
+    backtest.add_argument("--seed", type=whole_number(0), default=1, help="of the simulation (%(default)s)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     settings = load_settings()

@@ -17,7 +17,7 @@ from runner.airflow_parts import ADMIN, AirflowStartError, admin_password
 from runner.main_job import DAILY, RunFailedError, RunOutcome, run_to_the_end, say, start_and_keep, stop_kept
 from runner.summary import summarise
 from warehouse.build import BuildFailedError, write_docs
-from warehouse.command import tell_errors
+from warehouse.command import tell_errors, whole_number
 from warehouse.connect import NothingPublishedError, open_published
 from warehouse.settings import PROJECT_DIR, Settings, load_settings
 from warehouse.transaction import request_full_rebuild
@@ -35,7 +35,7 @@ def main() -> int:
     run = commands.add_parser("run", help="run the main job to its end and print what came out")
     run.add_argument("--rebuild", action="store_true", help="make every table anew from the lake")
     up = commands.add_parser("up", help="start Airflow with its page and its schedules, and keep it running")
-    up.add_argument("--port", type=int, default=8080)
+    up.add_argument("--port", type=whole_number(1, 65535), default=8080)
     commands.add_parser("down", help="stop what `up` started")
     commands.add_parser("summary", help="print what is published")
     commands.add_parser("docs", help="write the static documentation of all tables")

@@ -89,6 +89,24 @@ def test_scoring_without_a_build_says_what_is_missing(
     assert "no build has begun; `make run` makes one" in _one_error(capsys)
 
 
+@pytest.mark.parametrize(
+    ("command", "refused"),
+    [
+        ("runner up --port 99999999", "'99999999' is not a whole number from 1 to 65535"),
+        ("runner up --port 0", "'0' is not a whole number from 1 to 65535"),
+        ("alerts serve --port 65536", "'65536' is not a whole number from 0 to 65535"),
+        ("alerts backtest --simulate --years 0", "'0' is not a whole number of at least 1"),
+        ("alerts backtest --simulate --years 1 --seed -1", "'-1' is not a whole number of at least 0"),
+        ("alerts backtest --days ten", "'ten' is not a whole number of at least 1"),
+    ],
+)
+def test_numbers_out_of_range_are_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, refused: str
+) -> None:
+    assert _run(monkeypatch, command) == 2
+    assert capsys.readouterr().err.strip().endswith(refused)
+
+
 @pytest.mark.parametrize("value", ["6GB", "6 gb", "1.5GiB", "512m", "75%", "100B", ""])
 def test_memory_limits_as_duckdb_takes_them(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("FUNNELHOUSE_DUCKDB_MEMORY_LIMIT", value)
