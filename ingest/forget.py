@@ -105,9 +105,6 @@ def purge(settings: Settings, forgotten: Forgotten, *, may_be_built: bool = True
 
     The caller holds the lake. `may_be_built` is False when the lake has had no row of those who are new on the list.
     """
-    if may_be_built:
-        # Rows that are deleted from a database stay in its file for a while: the next build makes a new one.
-        request_full_rebuild(settings)
     # Nobody can tell whose rows a broken file holds.
     quarantine.drop_kept_files(settings)
     _drop_validation_examples(settings)
@@ -119,6 +116,10 @@ def purge(settings: Settings, forgotten: Forgotten, *, may_be_built: bool = True
             forgotten = add_forgotten(settings, devices=devices)
         names = _query(connection, f"select distinct filename from {_relation(files)} where {_IS_THEIRS}")
         touched = {Path(name) for (name,) in names}
+        if may_be_built or touched:
+            # Rows that are deleted from a database stay in its file for a while: the next build makes a new one. It is
+            # asked for before the first row goes, or a kill could leave the lake without the row and nobody to ask.
+            request_full_rebuild(settings)
         for folder in sorted({path.parent for path in touched}):
             if folder.parent == place.retired_dir(settings):
                 shutil.rmtree(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -199,6 +200,19 @@ def test_what_a_killed_command_has_removed_is_built_anew_whoever_is_forgotten_ne
     path.write_text(json.dumps({**json.loads(path.read_text()), "is_purged": False}))
     (settings.home / "rebuild.requested").unlink()  # answered by a build of what was left
     forget_person(settings, "nobody")
+    assert (settings.home / "rebuild.requested").exists()
+
+
+def test_rows_that_came_back_with_a_backup_are_built_anew_whoever_is_forgotten_next(
+    settings: Settings, tmp_path: Path
+) -> None:
+    shutil.copytree(settings.lake_dir, tmp_path / "backup")
+    forget_person(settings, "ann")
+    (settings.home / "rebuild.requested").unlink()
+    shutil.rmtree(settings.lake_dir)
+    shutil.copytree(tmp_path / "backup", settings.lake_dir)
+    forget_person(settings, "nobody")
+    assert _lake(settings) == WITHOUT_ANN
     assert (settings.home / "rebuild.requested").exists()
 
 
