@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
+import json
 import logging
 import re
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
@@ -31,6 +31,8 @@ from warehouse.lake import SourceFile
 from warehouse.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+_Parsed = TypeVar("_Parsed")
 
 # A page is held as text and several times over while it is taken apart: about 140 KB a row at the peak.
 _PAGE_ROWS = 2000
@@ -122,27 +124,25 @@ class BigQuerySource:
         Raises SourceError when the dataset is absent, forbidden, unreachable or has no events table.
         """
         try:
-            listed = list(
-                self._client.list_tables(self._dataset, page_size=1000, retry=_RETRY, timeout=_SECONDS_PER_REQUEST)
-            )
+            listed = list(self._list_names())
         except _ERRORS as error:
             raise self._explain(error) from None
         named, ignored, impossible = [], 0, []
-        for item in listed:
+        for table_id, table_type in listed:
             try:
-                name = parse_table_name(item.table_id)
+                name = parse_table_name(table_id)
             except ImpossibleNameError as error:
                 impossible.append(str(error))
                 continue
             if name is None:
                 ignored += 1
-            elif item.table_type not in _READABLE_TYPES:
+            elif table_type not in _READABLE_TYPES:
                 impossible.append(
-                    f"{item.table_id} is a {(item.table_type or 'thing unknown').lower()}, not a table; "
+                    f"{table_id} is a {(table_type or 'thing unknown').lower()}, not a table; "
                     "write its rows into a table of that name"
                 )
             else:
-                named.append((item.table_id, *name))
+                named.append((table_id, *name))
         with ThreadPoolExecutor(_LISTING_THREADS) as threads:
             states = list(threads.map(lambda entry: self._list_state(entry[0]), named))
         tables = [
@@ -200,6 +200,17 @@ class BigQuerySource:
                 return SourceFile(file.name, listed.size_bytes, listed.modified_at, listed.etag, sha256)
         raise FetchError(file.name, f"could not be read: {reason}")
 
+    def _list_names(self) -> Iterator[tuple[str, str | None]]:
+        """Name and type of everything in the dataset."""
+        parameters: dict[str, Any] = {"maxResults": 1000}
+        while True:
+            page = self._ask(f"{self._dataset.path}/tables", parameters, _parse_object)
+            for item in page.get("tables", []):
+                yield item["tableReference"]["tableId"], item.get("type")
+            if not page.get("nextPageToken"):
+                return
+            parameters["pageToken"] = page["nextPageToken"]
+
     def _list_state(self, table_id: str) -> _State | None:
         """The state of a listed table; None when it is gone already."""
         try:
@@ -210,7 +221,7 @@ class BigQuerySource:
             raise self._explain(error) from None
 
     def _get_state(self, table_id: str) -> _State:
-        table = self._client.get_table(self._dataset.table(table_id), retry=_RETRY, timeout=_SECONDS_PER_REQUEST)
+        table = self._ask(self._dataset.table(table_id).path, {}, _parse_table)
         return _State(
             columns=table.schema,
             created_at=table.created and table.created.isoformat(),
@@ -260,21 +271,44 @@ class BigQuerySource:
 
         The client's own iterators make a Python object of every value, which takes most of the time and memory.
         """
-        parameters = {"maxResults": _PAGE_ROWS, "formatOptions.useInt64Timestamp": True}
-        request = functools.partial(
-            self._client._connection.api_request,
-            method="GET",
-            path=f"{self._dataset.table(table_id).path}/data",
-            expect_json=False,
-            timeout=_SECONDS_PER_REQUEST,
-        )
+        parameters: dict[str, Any] = {"maxResults": _PAGE_ROWS, "formatOptions.useInt64Timestamp": True}
+
+        def parse(body: bytes) -> tuple[str, str | None]:
+            text = body.decode("utf-8")
+            try:
+                kind, token = connection.execute(_SELECT_NEXT, [text]).fetchall()[0]
+            except duckdb.InvalidInputException as error:
+                raise ValueError(str(error)) from None
+            if kind != "OBJECT":
+                raise ValueError("not an object")
+            return text, token
+
         while True:
-            text = _RETRY(request)(query_params=parameters).decode("utf-8")
+            text, token = self._ask(f"{self._dataset.table(table_id).path}/data", parameters, parse)
             yield text
-            token = connection.execute("select json_extract_string(?, '$.pageToken')", [text]).fetchall()[0][0]
             if not token:
                 return
             parameters["pageToken"] = token
+
+    def _ask(self, path: str, parameters: dict[str, Any], parse: Callable[[bytes], _Parsed]) -> _Parsed:
+        """What BigQuery answers to a GET; `parse` raises ValueError for what BigQuery cannot have sent.
+
+        The client's own calls take such an answer for a good one: they raise whatever comes of it, and ask only once.
+        """
+
+        def ask() -> _Parsed:
+            body = self._client._connection.api_request(
+                method="GET", path=path, query_params=parameters, expect_json=False, timeout=_SECONDS_PER_REQUEST
+            )
+            try:
+                return parse(body)
+            except ValueError:
+                start = " ".join(body[:60].decode("utf-8", "replace").split())
+                raise _BrokenAnswerError(
+                    f"an answer was cut off, or is not BigQuery's: {len(body):,} bytes" + (start and f", {start} …")
+                ) from None
+
+        return _RETRY(ask)()
 
     def _explain(self, error: Exception) -> SourceError:
         """What went wrong with the whole dataset, and what to do."""
@@ -297,6 +331,10 @@ class BigQuerySource:
                 "or check the key file that GOOGLE_APPLICATION_CREDENTIALS names"
             )
         return SourceError(f"cannot read {self.uri}: {text}; check the network and run again")
+
+
+class _BrokenAnswerError(ConnectionError):
+    """A whole answer as far as HTTP can tell, and not what BigQuery sends: cut off on the way, or a proxy's page."""
 
 
 # Everything that Google's client raises once it has stopped to try again.
@@ -347,6 +385,7 @@ def write_select(columns: Sequence[Any]) -> str:
     )
 
 
+_SELECT_NEXT = "select json_type($1), json_extract_string($1, '$.pageToken')"
 _PAGE = '{"rows":["JSON"]}'
 _FIELDS = '{"f":[{"v":"VARCHAR"}]}'
 _VALUES = '[{"v":"VARCHAR"}]'
@@ -383,6 +422,20 @@ def _pack(record: Any, fields: str, depth: int) -> str:
 
 def _number(fields: Sequence[Any]) -> Iterator[tuple[int, Any]]:
     return enumerate(fields, start=1)
+
+
+def _parse_object(body: bytes) -> dict[str, Any]:
+    answer = json.loads(body)
+    if not isinstance(answer, dict):
+        raise ValueError("not an object")
+    return answer
+
+
+def _parse_table(body: bytes) -> bigquery.Table:
+    answer = _parse_object(body)
+    if "tableReference" not in answer:
+        raise ValueError("not a table")
+    return bigquery.Table.from_api_repr(answer)
 
 
 def _to_arrow(connection: duckdb.DuckDBPyConnection, select: str, page: str) -> pa.Table:

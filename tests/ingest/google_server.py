@@ -44,6 +44,7 @@ class Fault:
     reason: str
     times: int = 1
     message: str = "planted"
+    body: bytes | None = None  # sent as it is, in the place of a described error
 
 
 @dataclass
@@ -159,7 +160,10 @@ class _Handler(BaseHTTPRequestHandler):
         for fault in self.google.faults:
             if fault.times and re.search(fault.pattern, self.path):
                 fault.times -= 1
-                self._fail(fault.status, fault.reason, fault.message)
+                if fault.body is None:
+                    self._fail(fault.status, fault.reason, fault.message)
+                else:
+                    self._send(fault.status, fault.body)
                 return
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}

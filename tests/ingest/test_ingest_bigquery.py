@@ -208,6 +208,54 @@ def test_passing_troubles_are_tried_again(settings: Settings, google: GoogleServ
     assert [fault.times for fault in google.faults] == [0, 0, 0, 0]
 
 
+# What a broken connection, a proxy or a captive portal leaves of an answer; HTTP says 200 to each.
+BROKEN_ANSWERS = [
+    b"",
+    b'{"totalRows":"10","rows":[{"f":[{"v":"2026',
+    b"<html>Sign in to the hotel</html>",
+    b"null",
+    b"\xff",
+]
+
+
+@pytest.mark.parametrize("body", BROKEN_ANSWERS)
+def test_a_broken_answer_is_asked_for_again(
+    settings: Settings, google: GoogleServer, tmp_path: Path, body: bytes
+) -> None:
+    google.tables = {f"events_2026080{day}": _table(tmp_path, 5, f"2026080{day}") for day in (1, 2, 3)}
+    google.most_rows_per_page = 4
+    google.faults = [
+        Fault(pattern, 200, "", 2, body=body)
+        for pattern in (r"/tables\?.*pageToken=2", r"/events_20260801\?", r"/events_20260802/data.*pageToken=4")
+    ]
+    report = load_changed_days(settings, progress=False)
+    assert [day.rows for day in report.days_loaded] == [5, 5, 5]
+    assert [fault.times for fault in google.faults] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("body", BROKEN_ANSWERS)
+def test_answers_that_stay_broken_cost_one_table(
+    settings: Settings, google: GoogleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    monkeypatch.setattr(bigquery, "_RETRY", bigquery._RETRY.with_timeout(0.2))
+    google.tables = {f"events_2026080{day}": _table(tmp_path, 3, f"2026080{day}") for day in (1, 2)}
+    google.faults = [Fault(r"/events_20260801/data", 200, "", 1_000_000, body=body)]
+    report = load_changed_days(settings, progress=False)
+    assert [day.event_date for day in report.days_loaded] == ["2026-08-02"]
+    assert [problem["file"] for problem in report.quarantined] == ["events_20260801"]
+    google.faults = []
+    assert [day.event_date for day in load_changed_days(settings, progress=False).days_loaded] == ["2026-08-01"]
+
+
+def test_a_listing_that_stays_broken_says_what_came(
+    settings: Settings, google: GoogleServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bigquery, "_RETRY", bigquery._RETRY.with_timeout(0.2))
+    google.faults = [Fault(r"/tables\?", 200, "", 1_000_000, body=b"")]
+    with pytest.raises(SourceError, match=r"cannot read bigquery://.*; check the network and run again"):
+        load_changed_days(settings, progress=False)
+
+
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
