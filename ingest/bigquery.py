@@ -19,10 +19,10 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound, RetryError
+from google.api_core.exceptions import Forbidden, GatewayTimeout, GoogleAPICallError, NotFound, RetryError
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.cloud import bigquery
-from requests.exceptions import RequestException
+from requests.exceptions import ContentDecodingError, RequestException
 from tqdm import tqdm
 
 from ingest.names import ImpossibleNameError, parse_table_name
@@ -41,8 +41,18 @@ _LISTING_THREADS = 8
 _FETCH_ATTEMPTS = 3
 _SECONDS_PER_REQUEST = 120.0
 _ROWS_PER_LOG_LINE = 250_000
-# Rate limits, server errors and broken connections; what is forbidden or absent is not asked for again.
-_RETRY = bigquery.DEFAULT_RETRY.with_delay(initial=0.5, maximum=30.0).with_timeout(300.0)
+
+
+def _is_passing(error: Exception) -> bool:
+    """True for rate limits, server errors, broken connections; what is forbidden or absent is not asked for again."""
+    if isinstance(error, GatewayTimeout | ContentDecodingError):  # which Google's client does not ask for again
+        return True
+    return bool(bigquery.DEFAULT_RETRY._predicate(error))
+
+
+_RETRY = bigquery.DEFAULT_RETRY.with_predicate(_is_passing).with_delay(initial=0.5, maximum=30.0).with_timeout(300.0)
+# For every request of a load in which one has failed for that long: an outage must not cost five minutes a table.
+_SECONDS_AFTER_FAILURE = 15.0
 
 _ROLE = "the role BigQuery Data Viewer (roles/bigquery.dataViewer)"
 # What a view reads is not told by its modification time, and its rows cannot be listed without a query.
@@ -102,6 +112,7 @@ class BigQuerySource:
             )
         self._dataset = bigquery.DatasetReference(project, dataset)
         self._progress = progress
+        self._retry = _RETRY
         options = {
             "api_endpoint": settings.bigquery_endpoint,
             "quota_project_id": settings.bigquery_billing_project,
@@ -168,7 +179,8 @@ class BigQuerySource:
 
         BigQuery promises no snapshot to a reader of pages, so a table that was written to meanwhile is read again; an
         intraday table that has only grown is taken as it was read, and compared again by the next run. Raises
-        FetchError after three attempts, SourceError where reading is forbidden.
+        FetchError after three attempts, or when a request has failed for five minutes; SourceError where reading is
+        forbidden.
         """
         reason = ""
         for attempt in range(_FETCH_ATTEMPTS):
@@ -185,6 +197,9 @@ class BigQuerySource:
                 raise self._explain(error) from None
             except duckdb.ConversionException as error:
                 raise FetchError(file.name, f"holds a value that is not of its type: {_first_line(error)}") from None
+            except RetryError as error:  # has been asked for long enough
+                reason = _first_line(error)
+                break
             except _ERRORS as error:
                 reason = _first_line(error)
                 continue
@@ -308,7 +323,11 @@ class BigQuerySource:
                     f"an answer was cut off, or is not BigQuery's: {len(body):,} bytes" + (start and f", {start} …")
                 ) from None
 
-        return _RETRY(ask)()
+        try:
+            return self._retry(ask)()
+        except RetryError:
+            self._retry = _RETRY.with_timeout(min(_RETRY.timeout or _SECONDS_AFTER_FAILURE, _SECONDS_AFTER_FAILURE))
+            raise
 
     def _explain(self, error: Exception) -> SourceError:
         """What went wrong with the whole dataset, and what to do."""
@@ -446,5 +465,10 @@ def _to_arrow(connection: duckdb.DuckDBPyConnection, select: str, page: str) -> 
 
 
 def _first_line(error: Exception) -> str:
+    if isinstance(error, RetryError) and isinstance(error.cause, Exception):
+        return f"{_first_line(error.cause)} (tried again and again, {error.message.lower()})"
     text = getattr(error, "message", None) or str(error) or type(error).__name__
+    if isinstance(error, GoogleAPICallError) and error.code:
+        # without the page token, which says nothing and may be long
+        text = f"{error.code:d} " + re.sub(r"(?<=\S)\?\S*(?=: |$)", "", text, count=1)
     return " ".join(text.split())[:300]

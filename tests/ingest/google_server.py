@@ -37,7 +37,7 @@ class Table:
 
 @dataclass
 class Fault:
-    """What to answer instead, `times` over, to requests whose path and query match."""
+    """What to answer instead, `times` over, to requests whose path and query match; status 0 hangs up."""
 
     pattern: str
     status: int
@@ -160,7 +160,9 @@ class _Handler(BaseHTTPRequestHandler):
         for fault in self.google.faults:
             if fault.times and re.search(fault.pattern, self.path):
                 fault.times -= 1
-                if fault.body is None:
+                if fault.status == 0:
+                    self.close_connection = True
+                elif fault.body is None:
                     self._fail(fault.status, fault.reason, fault.message)
                 else:
                     self._send(fault.status, fault.body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,31 @@ def test_passing_troubles_are_tried_again(settings: Settings, google: GoogleServ
     ]
     assert load_changed_days(settings, progress=False).events_loaded == 10
     assert [fault.times for fault in google.faults] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(503, "503 GET .*/events_20260801/data: planted"), (504, "504 GET .*: planted"), (0, ".*Connection aborted")],
+)
+def test_a_lasting_trouble_is_named_and_asked_for_once(
+    settings: Settings,
+    google: GoogleServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    status: int,
+    said: str,
+) -> None:
+    monkeypatch.setattr(bigquery, "_RETRY", bigquery._RETRY.with_timeout(1.0))
+    monkeypatch.setattr(bigquery, "_SECONDS_AFTER_FAILURE", 0.1)
+    google.tables = {f"events_2026080{day}": _table(tmp_path, 3, f"2026080{day}") for day in (1, 2, 3)}
+    google.faults = [Fault(r"/events_2026080[12]/data", status, "backendError", 1_000_000)]
+    report = load_changed_days(settings, progress=False)
+    assert [day.event_date for day in report.days_loaded] == ["2026-08-03"]
+    first, second = (problem["reason"] for problem in report.quarantined)
+    assert re.search(rf"could not be read: {said}.*timeout of 1\.0s exceeded", first)
+    assert "timeout of 0.1s exceeded" in second  # an outage does not cost the whole time for each table
+    assert "attempt" not in caplog.text
 
 
 # What a broken connection, a proxy or a captive portal leaves of an answer; HTTP says 200 to each.
