@@ -19,8 +19,15 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from google.api_core.exceptions import Forbidden, GatewayTimeout, GoogleAPICallError, NotFound, RetryError
-from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+from google.api_core.exceptions import (
+    Forbidden,
+    GatewayTimeout,
+    GoogleAPICallError,
+    NotFound,
+    RetryError,
+    Unauthorized,
+)
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
 from google.cloud import bigquery
 from requests.exceptions import ContentDecodingError, RequestException
 from tqdm import tqdm
@@ -46,6 +53,8 @@ _ROWS_PER_LOG_LINE = 250_000
 def _is_passing(error: Exception) -> bool:
     """True for rate limits, server errors, broken connections; what is forbidden or absent is not asked for again."""
     if isinstance(error, GatewayTimeout | ContentDecodingError):  # which Google's client does not ask for again
+        return True
+    if isinstance(error, GoogleAuthError) and error.retryable:  # of the server that signs in
         return True
     return bool(bigquery.DEFAULT_RETRY._predicate(error))
 
@@ -180,7 +189,7 @@ class BigQuerySource:
         BigQuery promises no snapshot to a reader of pages, so a table that was written to meanwhile is read again; an
         intraday table that has only grown is taken as it was read, and compared again by the next run. Raises
         FetchError after three attempts, or when a request has failed for five minutes; SourceError where reading is
-        forbidden.
+        forbidden, or signing in fails.
         """
         reason = ""
         for attempt in range(_FETCH_ATTEMPTS):
@@ -197,11 +206,12 @@ class BigQuerySource:
                 raise self._explain(error) from None
             except duckdb.ConversionException as error:
                 raise FetchError(file.name, f"holds a value that is not of its type: {_first_line(error)}") from None
-            except RetryError as error:  # has been asked for long enough
-                reason = _first_line(error)
-                break
             except _ERRORS as error:
+                if _is_about_signing_in(error):
+                    raise self._explain(error) from None
                 reason = _first_line(error)
+                if isinstance(error, RetryError):  # has been asked for long enough
+                    break
                 continue
             is_unchanged = before.version == after.version
             has_grown = before.created_at == after.created_at and before.rows <= after.rows
@@ -332,6 +342,7 @@ class BigQuerySource:
     def _explain(self, error: Exception) -> SourceError:
         """What went wrong with the whole dataset, and what to do."""
         text = _first_line(error)
+        error = _get_cause(error)
         if isinstance(error, NotFound):
             return SourceError(
                 f"{self.uri} does not exist: {text}; copy project and dataset from BigQuery's page. GA4's dataset is "
@@ -344,7 +355,7 @@ class BigQuerySource:
                 f"reading {self.uri} is not allowed: {text}; give the account {_ROLE} on the dataset. If "
                 "FUNNELHOUSE_BIGQUERY_BILLING_PROJECT is set, it also needs Service Usage Consumer on that project"
             )
-        if isinstance(error, GoogleAuthError):
+        if _is_about_signing_in(error) and not isinstance(error, TransportError):
             return SourceError(
                 f"cannot sign in to Google for {self.uri}: {text}; run `gcloud auth application-default login` again, "
                 "or check the key file that GOOGLE_APPLICATION_CREDENTIALS names"
@@ -464,9 +475,19 @@ def _to_arrow(connection: duckdb.DuckDBPyConnection, select: str, page: str) -> 
         return connection.execute(select, [page]).to_arrow_table()
 
 
+def _get_cause(error: Exception) -> Exception:
+    """What was tried again until the time for it was over, or else the error itself."""
+    return error.cause if isinstance(error, RetryError) and isinstance(error.cause, Exception) else error
+
+
+def _is_about_signing_in(error: Exception) -> bool:
+    """True for what no other table of the dataset would be spared."""
+    return isinstance(_get_cause(error), GoogleAuthError | Unauthorized)
+
+
 def _first_line(error: Exception) -> str:
-    if isinstance(error, RetryError) and isinstance(error.cause, Exception):
-        return f"{_first_line(error.cause)} (tried again and again, {error.message.lower()})"
+    if isinstance(error, RetryError) and _get_cause(error) is not error:
+        return f"{_first_line(_get_cause(error))} (tried again and again, {error.message.lower()})"
     text = getattr(error, "message", None) or str(error) or type(error).__name__
     if isinstance(error, GoogleAPICallError) and error.code:
         # without the page token, which says nothing and may be long

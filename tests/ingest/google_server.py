@@ -149,6 +149,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self._has_failed():
+            return
         if self.path == "/token":
             self._answer({"access_token": "token-1", "expires_in": 3600, "token_type": "Bearer"})
         else:
@@ -157,16 +159,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.google.requests.append(self.path)
         self.google.billed_to.add(self.headers.get("x-goog-user-project"))
-        for fault in self.google.faults:
-            if fault.times and re.search(fault.pattern, self.path):
-                fault.times -= 1
-                if fault.status == 0:
-                    self.close_connection = True
-                elif fault.body is None:
-                    self._fail(fault.status, fault.reason, fault.message)
-                else:
-                    self._send(fault.status, fault.body)
-                return
+        if self._has_failed():
+            return
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         if url.path.startswith("/bigquery/v2/"):
@@ -176,6 +170,20 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer_bigquery(url.path.removeprefix("/bigquery/v2/"), query)
         else:
             self._answer_storage(url.path, query)
+
+    def _has_failed(self) -> bool:
+        """Answer with the first fault that matches; False when none does."""
+        for fault in self.google.faults:
+            if fault.times and re.search(fault.pattern, self.path):
+                fault.times -= 1
+                if fault.status == 0:
+                    self.close_connection = True
+                elif fault.body is None:
+                    self._fail(fault.status, fault.reason, fault.message)
+                else:
+                    self._send(fault.status, fault.body)
+                return True
+        return False
 
     def _answer_bigquery(self, path: str, query: dict[str, str]) -> None:
         root = f"projects/{PROJECT}/datasets/{DATASET}/tables"

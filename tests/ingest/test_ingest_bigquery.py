@@ -332,6 +332,42 @@ def test_a_refused_sign_in_is_an_error(
         load_changed_days(settings)
 
 
+def test_a_listing_that_wants_another_sign_in_says_so(settings: Settings, google: GoogleServer) -> None:
+    google.faults = [Fault(r"/tables\?", 401, "authError", 99, "Invalid Credentials")]
+    with pytest.raises(SourceError, match=r"cannot sign in to Google .*401 .*Invalid Credentials.*auth.*login` again"):
+        load_changed_days(settings)
+
+
+def test_a_sign_in_that_ends_during_the_load_stops_it(
+    settings: Settings, google: GoogleServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    google.tables = {f"events_2026080{day}": _table(tmp_path, 3, f"2026080{day}") for day in (1, 2, 3)}
+    revoked = json.dumps({"error": "invalid_grant", "error_description": "Token has been expired or revoked."})
+    for faults, said in [
+        ([Fault(r"/data\?", 401, "authError", 99, "Invalid Credentials")], "401 GET .*Invalid Credentials"),
+        (
+            [Fault(r"/data\?", 401, "authError", 99), Fault("/token", 400, "", 99, body=revoked.encode())],
+            "invalid_grant",
+        ),
+    ]:
+        google.before_page = lambda table, start, faults=faults: google.faults.extend(faults)  # type: ignore[misc]
+        with pytest.raises(SourceError, match=rf"cannot sign in to Google for {URI}: .*{said}.*auth.*login` again"):
+            load_changed_days(settings, progress=False)
+        google.faults.clear()
+    assert [day.isoformat() for day in read_manifests(settings)] == ["2026-08-01", "2026-08-02"]
+    assert not settings.quarantine_dir.exists()
+    assert "attempt" not in caplog.text
+    google.before_page = lambda table, start: None
+    assert [day.event_date for day in load_changed_days(settings, progress=False).days_loaded] == ["2026-08-03"]
+
+
+def test_an_overloaded_sign_in_is_tried_again(settings: Settings, google: GoogleServer, tmp_path: Path) -> None:
+    google.tables = {"events_20260801": _table(tmp_path, 3)}
+    unavailable = json.dumps({"error": "temporarily_unavailable"}).encode()
+    google.faults = [Fault("/token", 503, "", 4, body=unavailable)]  # more than the sign-in itself asks again
+    assert load_changed_days(settings, progress=False).events_loaded == 3
+
+
 def test_requests_count_against_the_billing_project(
     google: GoogleServer, make_settings: Callable[..., Settings], tmp_path: Path
 ) -> None:
