@@ -43,6 +43,7 @@ _Parsed = TypeVar("_Parsed")
 
 # A page is held as text and several times over while it is taken apart: about 140 KB a row at the peak.
 _PAGE_ROWS = 2000
+_PAGE_OPTIONS = {"maxResults": _PAGE_ROWS, "formatOptions.useInt64Timestamp": True}
 _ROW_GROUP_BYTES = 32 * 2**20  # of Arrow buffers; what is written at once, and what a reader of the file holds at once
 _LISTING_THREADS = 8
 _FETCH_ATTEMPTS = 3
@@ -122,6 +123,8 @@ class BigQuerySource:
         self._dataset = bigquery.DatasetReference(project, dataset)
         self._progress = progress
         self._retry = _RETRY
+        self._listed: tuple[str, ...] = ()
+        self._may_read_some: bool | None = None  # None: has not mattered yet
         options = {
             "api_endpoint": settings.bigquery_endpoint,
             "quota_project_id": settings.bigquery_billing_project,
@@ -141,7 +144,8 @@ class BigQuerySource:
     def list_tables(self) -> Listing:
         """List the events tables with their modification times, rows and bytes.
 
-        Raises SourceError when the dataset is absent, forbidden, unreachable or has no events table.
+        A table that tells none of these is listed without: `fetch` will ask again, and say what is wrong. Raises
+        SourceError when the dataset is absent, forbidden, unreachable or has no events table.
         """
         try:
             listed = list(self._list_names())
@@ -165,11 +169,15 @@ class BigQuerySource:
                 named.append((table_id, *name))
         with ThreadPoolExecutor(_LISTING_THREADS) as threads:
             states = list(threads.map(lambda entry: self._list_state(entry[0]), named))
+        failures = [state for state in states if isinstance(state, Exception)]
+        if failures and not any(isinstance(state, _State) for state in states):
+            raise self._explain(failures[0])
         tables = [
-            SourceTable(name, kind, event_date, (self._describe(name, state),))
+            SourceTable(name, kind, event_date, (self._describe(name, state if isinstance(state, _State) else None),))
             for (name, kind, event_date), state in zip(named, states, strict=True)
             if state is not None
         ]
+        self._listed = tuple(table.name for table in tables)
         if not tables:
             detail = f" First: {impossible[0]}." if impossible else ""
             raise SourceError(
@@ -188,8 +196,8 @@ class BigQuerySource:
 
         BigQuery promises no snapshot to a reader of pages, so a table that was written to meanwhile is read again; an
         intraday table that has only grown is taken as it was read, and compared again by the next run. Raises
-        FetchError after three attempts, or when a request has failed for five minutes; SourceError where reading is
-        forbidden, or signing in fails.
+        FetchError after three attempts, or when a request has failed for five minutes; SourceError where reading
+        any table is forbidden, or signing in fails.
         """
         reason = ""
         for attempt in range(_FETCH_ATTEMPTS):
@@ -203,11 +211,13 @@ class BigQuerySource:
             except NotFound:
                 raise FetchError(file.name, "vanished from the dataset after it had been listed") from None
             except Forbidden as error:
-                raise self._explain(error) from None
+                if _is_about_all_tables(error) or not self._may_read_another(file.name):
+                    raise self._explain(error) from None
+                raise FetchError(file.name, f"may not be read: {_first_line(error)}") from None
             except duckdb.ConversionException as error:
                 raise FetchError(file.name, f"holds a value that is not of its type: {_first_line(error)}") from None
             except _ERRORS as error:
-                if _is_about_signing_in(error):
+                if _is_about_all_tables(error):
                     raise self._explain(error) from None
                 reason = _first_line(error)
                 if isinstance(error, RetryError):  # has been asked for long enough
@@ -236,14 +246,32 @@ class BigQuerySource:
                 return
             parameters["pageToken"] = page["nextPageToken"]
 
-    def _list_state(self, table_id: str) -> _State | None:
-        """The state of a listed table; None when it is gone already."""
+    def _list_state(self, table_id: str) -> _State | Exception | None:
+        """The state of a listed table, or why it cannot be told; None when the table is gone already."""
         try:
             return self._get_state(table_id)
         except NotFound:
             return None
         except _ERRORS as error:
-            raise self._explain(error) from None
+            if _is_about_all_tables(error):
+                raise self._explain(error) from None
+            return error
+
+    def _may_read_another(self, forbidden: str) -> bool:
+        """False when the rows of no other table may be read either: then it is the account that lacks a role."""
+        if self._may_read_some is None:
+            self._may_read_some = any(self._may_read(table_id) for table_id in self._listed if table_id != forbidden)
+        return self._may_read_some
+
+    def _may_read(self, table_id: str) -> bool:
+        try:
+            self._ask(f"{self._dataset.table(table_id).path}/data", {**_PAGE_OPTIONS, "maxResults": 1}, _parse_object)
+        except Forbidden:
+            return False
+        except _ERRORS as error:
+            if _is_about_all_tables(error):
+                raise self._explain(error) from None
+        return True
 
     def _get_state(self, table_id: str) -> _State:
         table = self._ask(self._dataset.table(table_id).path, {}, _parse_table)
@@ -256,17 +284,17 @@ class BigQuerySource:
             is_streamed_into=table.streaming_buffer is not None,
         )
 
-    def _describe(self, table_id: str, state: _State) -> ListedFile:
+    def _describe(self, table_id: str, state: _State | None) -> ListedFile:
         return ListedFile(
             name=table_id,
             path=f"{self._dataset.project}.{self._dataset.dataset_id}.{table_id}",
             form="parquet",
             is_gzipped=False,
             delivery="table",
-            size_bytes=state.size_bytes,
-            modified_at=state.modified_at,
+            size_bytes=state.size_bytes if state else 0,
+            modified_at=state.modified_at if state else None,
             # BigQuery's own etag also changes with labels, descriptions and expiry dates
-            etag=f"{state.rows} rows",
+            etag=f"{state.rows} rows" if state else None,
         )
 
     def _read(self, table_id: str, state: _State, target: Path) -> tuple[int, str]:
@@ -296,7 +324,7 @@ class BigQuerySource:
 
         The client's own iterators make a Python object of every value, which takes most of the time and memory.
         """
-        parameters: dict[str, Any] = {"maxResults": _PAGE_ROWS, "formatOptions.useInt64Timestamp": True}
+        parameters: dict[str, Any] = {**_PAGE_OPTIONS}
 
         def parse(body: bytes) -> tuple[str, str | None]:
             text = body.decode("utf-8")
@@ -348,7 +376,7 @@ class BigQuerySource:
                 f"{self.uri} does not exist: {text}; copy project and dataset from BigQuery's page. GA4's dataset is "
                 "called analytics_ and the id of the property, and appears a day after the link was made"
             )
-        if isinstance(error, Forbidden) and any(detail.get("reason") == "quotaExceeded" for detail in error.errors):
+        if _is_out_of_quota(error):
             return SourceError(f"the quota for reading {self.uri} is used up: {text}; run again later, or raise it")
         if isinstance(error, Forbidden):
             return SourceError(
@@ -481,8 +509,17 @@ def _get_cause(error: Exception) -> Exception:
 
 
 def _is_about_signing_in(error: Exception) -> bool:
+    return isinstance(error, GoogleAuthError | Unauthorized)
+
+
+def _is_out_of_quota(error: Exception) -> bool:
+    return isinstance(error, Forbidden) and any(detail.get("reason") == "quotaExceeded" for detail in error.errors)
+
+
+def _is_about_all_tables(error: Exception) -> bool:
     """True for what no other table of the dataset would be spared."""
-    return isinstance(_get_cause(error), GoogleAuthError | Unauthorized)
+    cause = _get_cause(error)
+    return _is_about_signing_in(cause) or _is_out_of_quota(cause)
 
 
 def _first_line(error: Exception) -> str:

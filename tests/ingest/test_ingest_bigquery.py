@@ -303,6 +303,52 @@ def test_lasting_troubles_say_what_to_do(
     assert fault.times == 8  # asked once
 
 
+@pytest.mark.parametrize("pattern", [r"/events_20260801/data", r"/events_20260801\?"])
+def test_a_table_that_may_not_be_read_costs_its_day(
+    settings: Settings, google: GoogleServer, tmp_path: Path, pattern: str
+) -> None:
+    google.tables = {f"events_2026080{day}": _table(tmp_path, 3, f"2026080{day}") for day in (1, 2, 3)}
+    google.faults = [Fault(pattern, 403, "accessDenied", 1_000_000, "Access Denied: policy tag")]
+    report = load_changed_days(settings, progress=False)
+    assert [day.event_date for day in report.days_loaded] == ["2026-08-02", "2026-08-03"]
+    [problem] = report.quarantined
+    assert re.fullmatch(r"events_20260801 may not be read: 403 GET .*: Access Denied: policy tag", problem["reason"])
+
+    # Readable again: loaded by the next run. Forbidden once more: the version in the lake stays.
+    google.faults = []
+    assert [day.event_date for day in load_changed_days(settings, progress=False).days_loaded] == ["2026-08-01"]
+    google.tables["events_20260801"].modified_ms += 1
+    google.faults = [Fault(pattern, 403, "accessDenied", 1_000_000, "Access Denied: policy tag")]
+    report = load_changed_days(settings, progress=False)
+    assert (report.days_unchanged, [problem["file"] for problem in report.quarantined]) == (2, ["events_20260801"])
+    assert [day.isoformat() for day in read_manifests(settings)] == ["2026-08-01", "2026-08-02", "2026-08-03"]
+    google.faults = []
+    assert load_changed_days(settings, progress=False).days_unchanged == 3
+
+
+@pytest.mark.parametrize("pattern", [r"/data\?", r"/events_2026080\d\?"])
+def test_a_dataset_of_which_no_table_may_be_read_is_an_error(
+    settings: Settings, google: GoogleServer, tmp_path: Path, pattern: str
+) -> None:
+    google.tables = {f"events_2026080{day}": _table(tmp_path, 3, f"2026080{day}") for day in (1, 2, 3)}
+    google.faults = [Fault(pattern, 403, "accessDenied", 1_000_000, "Access Denied: Table x")]
+    with pytest.raises(SourceError, match=rf"reading {URI} is not allowed: .*Access Denied.*BigQuery Data Viewer"):
+        load_changed_days(settings, progress=False)
+    assert not settings.quarantine_dir.exists()
+
+
+def test_a_table_that_does_not_describe_itself_costs_its_day(
+    settings: Settings, google: GoogleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bigquery, "_RETRY", bigquery._RETRY.with_timeout(0.2))
+    google.tables = {f"events_2026080{day}": _table(tmp_path, 3, f"2026080{day}") for day in (1, 2, 3)}
+    google.faults = [Fault(r"/events_20260801\?", 503, "backendError", 1_000_000)]
+    assert [table.what for table in plan_load(settings)] == ["to load"] * 3
+    report = load_changed_days(settings, progress=False)
+    assert [day.event_date for day in report.days_loaded] == ["2026-08-02", "2026-08-03"]
+    assert "events_20260801 could not be read: 503" in report.quarantined[0]["reason"]
+
+
 def test_a_dataset_without_events_says_where_they_would_be(settings: Settings, google: GoogleServer) -> None:
     google.tables = {"customers": Table([], [])}
     with pytest.raises(SourceError, match=r"1 other tables and no GA4 events table.*analytics_"):
