@@ -206,6 +206,10 @@ class BigQuerySource:
                 time.sleep(0.2 * 2**attempt)
             try:
                 before = self._get_state(file.name)
+                if not before.columns:
+                    raise FetchError(
+                        file.name, "has no columns", what_to_do="export the whole events table, or delete this one"
+                    )
                 rows, sha256 = self._read(file.name, before, target)
                 after = self._get_state(file.name)
             except NotFound:
@@ -216,6 +220,8 @@ class BigQuerySource:
                 raise FetchError(file.name, f"may not be read: {_first_line(error)}") from None
             except duckdb.ConversionException as error:
                 raise FetchError(file.name, f"holds a value that is not of its type: {_first_line(error)}") from None
+            except duckdb.Error as error:
+                raise FetchError(file.name, f"does not read as a table: {_first_line(error)}") from None
             except _ERRORS as error:
                 if _is_about_all_tables(error):
                     raise self._explain(error) from None

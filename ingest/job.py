@@ -214,7 +214,7 @@ class _Loader:
             problem = Problem(
                 file=error.file,
                 reason=str(error),
-                what_to_do="see that the file is there and may be read; the next run tries again",
+                what_to_do=error.what_to_do,
             )
             self._quarantine(table, [problem], is_final=False)
             return False

@@ -36,9 +36,12 @@ class SourceError(RuntimeError):
 class FetchError(RuntimeError):
     """One file of the export could not be fetched."""
 
-    def __init__(self, file: str, reason: str) -> None:
+    def __init__(
+        self, file: str, reason: str, *, what_to_do: str = "see that the file is there and may be read"
+    ) -> None:
         super().__init__(f"{file} {reason}")
         self.file = file
+        self.what_to_do = f"{what_to_do}; the next run tries again"
 
 
 @dataclass(frozen=True)

@@ -196,6 +196,24 @@ def test_a_value_that_is_not_of_its_type_costs_its_day(
     assert "events_20260801 holds a value that is not of its type" in report.quarantined[0]["reason"]
 
 
+def test_a_table_without_columns_costs_its_day(settings: Settings, google: GoogleServer, tmp_path: Path) -> None:
+    google.tables = {"events_20260801": Table([], []), "events_20260802": _table(tmp_path, 3, "20260802")}
+    report = load_changed_days(settings, progress=False)
+    assert [day.event_date for day in report.days_loaded] == ["2026-08-02"]
+    [problem] = report.quarantined
+    assert problem["reason"] == "events_20260801 has no columns"
+    assert problem["what_to_do"] == "export the whole events table, or delete this one; the next run tries again"
+
+
+def test_rows_of_another_shape_cost_their_day(settings: Settings, google: GoogleServer, tmp_path: Path) -> None:
+    google.tables = {f"events_2026080{day}": _table(tmp_path, 3, f"2026080{day}") for day in (1, 2)}
+    params = [column["name"] for column in google.tables["events_20260801"].columns].index("event_params")
+    google.tables["events_20260801"].rows[1]["f"][params]["v"] = "no list"
+    report = load_changed_days(settings, progress=False)
+    assert [day.event_date for day in report.days_loaded] == ["2026-08-02"]
+    assert "events_20260801 does not read as a table" in report.quarantined[0]["reason"]
+
+
 def test_passing_troubles_are_tried_again(settings: Settings, google: GoogleServer, tmp_path: Path) -> None:
     google.tables = {"events_20260801": _table(tmp_path, 10)}
     google.most_rows_per_page = 4
