@@ -122,11 +122,16 @@ class FileSource:
     """An export below one fsspec URI. Credentials and endpoints come from the store's usual environment."""
 
     def __init__(self, uri: str) -> None:
-        """Raises SourceError for a URI that no filesystem answers to."""
+        """Raises SourceError for a URI that no filesystem answers to, or that names no bucket."""
         self.uri = redact_uri(uri)
         self._secrets = _userinfo_of(uri)
         scheme = uri.partition("://")[0] if "://" in uri else "file"
+        if scheme in {"gs", "gcs", "s3", "s3a"} and not uri.partition("://")[2].strip("/"):
+            # Otherwise every bucket of the account would be listed, or asked for until a timeout.
+            raise SourceError(f"{self.uri} names no bucket; set FUNNELHOUSE_SOURCE to {scheme}://bucket/prefix")
         if scheme in {"gs", "gcs"}:
+            # It prints a traceback of every error that it then raises.
+            logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
             # Otherwise gcsfs asks another API, over gRPC, what kind of bucket it is, before it reads each of them.
             os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         try:

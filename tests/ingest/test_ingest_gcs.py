@@ -10,7 +10,7 @@ from export_writer import make_events, read_day, write_ndjson, write_parquet
 from google_server import Fault, GoogleServer, serve_google
 
 from ingest.job import load_changed_days, plan_load
-from ingest.source import SourceError
+from ingest.source import SourceError, open_source
 from warehouse.settings import Settings
 
 BUCKET = "shop-export"
@@ -90,6 +90,21 @@ def test_an_absent_bucket_or_prefix_is_an_error(make_settings: Callable[..., Set
     for uri in ("gs://no-such-bucket/x", f"gs://{BUCKET}/no-such-prefix"):
         with pytest.raises(SourceError, match=rf"{uri} does not exist"):
             load_changed_days(make_settings(source=uri))
+
+
+def test_a_refused_request_is_an_error_without_tracebacks(
+    settings: Settings, google: GoogleServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    google.faults = [Fault("/o", 400, "badRequest", 9, "no such thing")]
+    with pytest.raises(SourceError, match=r"cannot list gs://.*no such thing.*check the URI, the network"):
+        load_changed_days(settings)
+    assert [record.name for record in caplog.records if record.exc_info] == []
+
+
+@pytest.mark.parametrize("uri", ["gs://", "gs:///", "s3://"])
+def test_a_uri_without_a_bucket_is_refused(make_settings: Callable[..., Settings], uri: str) -> None:
+    with pytest.raises(SourceError, match=rf"names no bucket.*{uri[:2]}://bucket/prefix"):
+        open_source(make_settings(source=uri))
 
 
 def test_missing_permission_says_what_to_do(settings: Settings, google: GoogleServer) -> None:
