@@ -196,8 +196,8 @@ class BigQuerySource:
 
         BigQuery promises no snapshot to a reader of pages, so a table that was written to meanwhile is read again; an
         intraday table that has only grown is taken as it was read, and compared again by the next run. Raises
-        FetchError after three attempts, or when a request has failed for five minutes; SourceError where reading
-        any table is forbidden, or signing in fails.
+        FetchError after three attempts, or when a request has failed for five minutes; SourceError where no
+        table may be read, the quota is used up, or signing in fails.
         """
         reason = ""
         for attempt in range(_FETCH_ATTEMPTS):
@@ -208,20 +208,30 @@ class BigQuerySource:
                 before = self._get_state(file.name)
                 if not before.columns:
                     raise FetchError(
-                        file.name, "has no columns", what_to_do="export the whole events table, or delete this one"
+                        file.name,
+                        "has no columns",
+                        what_to_do="export the whole events table, or delete this one",
+                        is_final=True,
                     )
-                rows, sha256 = self._read(file.name, before, target)
+                try:
+                    rows, sha256 = self._read(file.name, before, target)
+                except duckdb.Error as error:
+                    # columns that were changed meanwhile do not fit the rows either
+                    if before.version == self._get_state(file.name).version:
+                        raise _describe_misfit(file.name, error) from None
+                    reason = "it keeps changing while it is read"
+                    continue
                 after = self._get_state(file.name)
             except NotFound:
                 raise FetchError(file.name, "vanished from the dataset after it had been listed") from None
             except Forbidden as error:
                 if _is_about_all_tables(error) or not self._may_read_another(file.name):
                     raise self._explain(error) from None
-                raise FetchError(file.name, f"may not be read: {_first_line(error)}") from None
-            except duckdb.ConversionException as error:
-                raise FetchError(file.name, f"holds a value that is not of its type: {_first_line(error)}") from None
-            except duckdb.Error as error:
-                raise FetchError(file.name, f"does not read as a table: {_first_line(error)}") from None
+                raise FetchError(
+                    file.name,
+                    f"may not be read: {_first_line(error)}",
+                    what_to_do=f"give the account {_ROLE} on the table",
+                ) from None
             except _ERRORS as error:
                 if _is_about_all_tables(error):
                     raise self._explain(error) from None
@@ -507,6 +517,18 @@ def _to_arrow(connection: duckdb.DuckDBPyConnection, select: str, page: str) -> 
         # the copy that it warns of is one page; a relation instead would be planned twice, which takes longer
         warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
         return connection.execute(select, [page]).to_arrow_table()
+
+
+def _describe_misfit(table_id: str, error: duckdb.Error) -> FetchError:
+    """Why the rows of a table that did not change could not be taken apart."""
+    if isinstance(error, duckdb.ConversionException):
+        return FetchError(
+            table_id,
+            f"holds a value that is not of its type: {_first_line(error)}",
+            what_to_do="correct the value, or the type of its column, in BigQuery",
+            is_final=True,
+        )
+    return FetchError(table_id, f"does not read as a table: {_first_line(error)}")
 
 
 def _get_cause(error: Exception) -> Exception:

@@ -216,7 +216,7 @@ class _Loader:
                 reason=str(error),
                 what_to_do=error.what_to_do,
             )
-            self._quarantine(table, [problem], is_final=False)
+            self._quarantine(table, [problem], is_final=error.is_final)
             return False
         facts = [file.facts for file in fetched]
         if (

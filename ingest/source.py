@@ -37,11 +37,18 @@ class FetchError(RuntimeError):
     """One file of the export could not be fetched."""
 
     def __init__(
-        self, file: str, reason: str, *, what_to_do: str = "see that the file is there and may be read"
+        self,
+        file: str,
+        reason: str,
+        *,
+        what_to_do: str = "see that the file is there and may be read",
+        is_final: bool = False,
     ) -> None:
+        """`is_final` says that trying again is of no use before the file changes."""
         super().__init__(f"{file} {reason}")
         self.file = file
-        self.what_to_do = f"{what_to_do}; the next run tries again"
+        self.what_to_do = f"{what_to_do}; the next run " + ("picks a new version up" if is_final else "tries again")
+        self.is_final = is_final
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,18 @@ def test_a_value_that_is_not_of_its_type_costs_its_day(
     report = load_changed_days(settings, progress=False)
     assert [day.event_date for day in report.days_loaded] == ["2026-08-02"]
     assert "events_20260801 holds a value that is not of its type" in report.quarantined[0]["reason"]
+    assert report.quarantined[0]["what_to_do"] == (
+        "correct the value, or the type of its column, in BigQuery; the next run picks a new version up"
+    )
+
+    # Not read again before it changes.
+    asked = google.count(r"/data\?")
+    report = load_changed_days(settings, progress=False)
+    assert [problem["is_new"] for problem in report.quarantined] == [False]
+    assert google.count(r"/data\?") == asked
+    google.tables["events_20260801"].rows[1]["f"][1]["v"] = "1785542400000000"
+    google.tables["events_20260801"].modified_ms += 1
+    assert [day.event_date for day in load_changed_days(settings, progress=False).days_loaded] == ["2026-08-01"]
 
 
 def test_a_table_without_columns_costs_its_day(settings: Settings, google: GoogleServer, tmp_path: Path) -> None:
@@ -202,7 +214,10 @@ def test_a_table_without_columns_costs_its_day(settings: Settings, google: Googl
     assert [day.event_date for day in report.days_loaded] == ["2026-08-02"]
     [problem] = report.quarantined
     assert problem["reason"] == "events_20260801 has no columns"
-    assert problem["what_to_do"] == "export the whole events table, or delete this one; the next run tries again"
+    assert (
+        problem["what_to_do"]
+        == "export the whole events table, or delete this one; the next run picks a new version up"
+    )
 
 
 def test_rows_of_another_shape_cost_their_day(settings: Settings, google: GoogleServer, tmp_path: Path) -> None:
@@ -459,6 +474,26 @@ def test_a_table_rewritten_while_it_is_read_is_read_again(
     google.before_page = rewrite
     assert load_changed_days(settings, progress=False).events_loaded == 9
     assert set(read_day(settings, "2026-08-01", "event_name")) == {("scroll",)}
+
+
+def test_a_table_whose_columns_change_while_it_is_read_is_read_again(
+    settings: Settings, google: GoogleServer, tmp_path: Path
+) -> None:
+    old, new = _table(tmp_path, 9), _table(tmp_path, 9)
+    new.columns.insert(0, {"name": "note", "type": "STRING", "mode": "NULLABLE"})
+    for row in new.rows:
+        row["f"].insert(0, {"v": "shifted"})
+    new.modified_ms += 1
+    google.tables = {"events_20260801": old}
+    google.most_rows_per_page = 4
+
+    def rewrite(table: str, start: int) -> None:
+        if start == 4:
+            google.tables[table] = new
+
+    google.before_page = rewrite
+    assert load_changed_days(settings, progress=False).events_loaded == 9
+    assert set(read_day(settings, "2026-08-01", "note")) == {("shifted",)}
 
 
 def test_a_table_that_never_holds_still_is_left_for_the_next_run(
