@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+import duckdb
 
 AS_EXPORTED = "__as_exported"
 
@@ -133,6 +136,10 @@ def list_doubts(expression: str, exported: Any, known: Any, *, path: str, depth:
         for doubt in inner:
             condition = f"len(list_filter({expression}{elements.of_list}, lambda {element}: {doubt.condition})) > 0"
             yield Doubt(doubt.path, condition, doubt.exported_type, doubt.expected_type)
+    elif _is_open_json(exported, known):
+        for where, condition, expected in _list_odd_shapes(expression, known, path):
+            yield Doubt(where, condition, str(exported), _name_type(expected))
+        yield from list_doubts(_parse_json(expression, known), _as_text(known), known, path=path, depth=depth)
     else:
         loss = _doubt_leaf(expression, exported, known, path)
         if loss is not None:
@@ -149,9 +156,6 @@ def _doubt_leaf(expression: str, exported: Any, known: Any, path: str) -> str | 
     source, target = exported.id, known.id
     if str(exported) == str(known) or _is_date_as_date(exported, path):
         return None
-    if str(exported) in _UNTYPED and target in _NESTED:
-        # JSON exports write a record without values as {} and an empty list as [].
-        return f"{expression} is not null and cast({expression} as varchar) not in ('{{}}', '[]', 'null')"
     if source in _NESTED or target in _NESTED:
         return f"{expression} is not null"
     attempt = f"try_cast({expression} as {known})"
@@ -220,6 +224,12 @@ def _build(expression: str, exported: Any, known: Any, path: str, depth: int) ->
         element = f"x{depth}"
         inner = _build(element + elements.of_element, elements.dtype, known.children[0][1], path, depth + 1)
         return f"list_transform({expression}{elements.of_list}, lambda {element}: {inner})"
+    if _is_open_json(exported, known):
+        # a list of one names the parsed value, so that each row is parsed once and not for each of its fields
+        element = f"x{depth}"
+        inner = _build(element, _as_text(known), known, path, depth + 1)
+        value = f"list_transform([{_parse_json(expression, known)}], lambda {element}: {inner})[1]"
+        return f"case when json_type({expression}) = '{_json_kind(known)}' then {value} end"
     if _is_date_as_date(exported, path):
         return f"strftime({expression}, '%Y%m%d')"
     if exported.id in _NESTED or known.id in _NESTED:
@@ -233,6 +243,49 @@ def _build(expression: str, exported: Any, known: Any, path: str, depth: int) ->
     if condition is None:
         return f"cast({expression} as {known})"
     return f"case when not ({condition}) then try_cast({expression} as {known}) end"
+
+
+def _is_open_json(exported: Any, known: Any) -> bool:
+    """True for JSON where a record or a list belongs: values of several shapes, each to be looked at by itself."""
+    return str(exported) == "JSON" and known.id in {"struct", "list"}
+
+
+def _json_kind(known: Any) -> str:
+    return "OBJECT" if known.id == "struct" else "ARRAY"
+
+
+def _list_odd_shapes(expression: str, known: Any, path: str, json_path: str = "$") -> Iterator[tuple[str, str, Any]]:
+    """Yield path, condition and expected type for each place where a record or a list must be and something else is."""
+    is_odd = f"not in ('{_json_kind(known)}', 'NULL')"
+    if "[*]" in json_path:  # such a path leads to a list of values
+        odd = f"list_filter(json_extract({expression}, '{json_path}'), lambda j: json_type(j) {is_odd})"
+        yield path, f"(len({odd}) > 0)", known
+    else:
+        yield path, f"(json_type({expression}, '{json_path}') {is_odd})", known
+    if known.id == "list":
+        yield from _list_odd_shapes(expression, known.children[0][1], path, json_path + "[*]")
+        return
+    for name, dtype in known.children:
+        if dtype.id in {"struct", "list"}:
+            yield from _list_odd_shapes(expression, dtype, f"{path}.{name}", f'{json_path}."{name}"')
+
+
+def _parse_json(expression: str, known: Any) -> str:
+    """SQL that reads JSON as `known` with text in all leaves; where the shape is another one, it gives nulls."""
+    return f"from_json({expression}, '{json.dumps(_describe_as_text(known))}')"
+
+
+def _describe_as_text(known: Any) -> Any:
+    if known.id == "struct":
+        return {name: _describe_as_text(dtype) for name, dtype in known.children}
+    return [_describe_as_text(known.children[0][1])] if known.id == "list" else "VARCHAR"
+
+
+def _as_text(known: Any) -> Any:
+    """The type that `_parse_json` gives."""
+    if known.id == "struct":
+        return duckdb.struct_type({name: _as_text(dtype) for name, dtype in known.children})
+    return duckdb.list_type(_as_text(known.children[0][1])) if known.id == "list" else duckdb.sqltype("VARCHAR")
 
 
 @dataclass(frozen=True)

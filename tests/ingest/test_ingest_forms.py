@@ -224,6 +224,95 @@ def test_a_value_that_does_not_cast_is_null_and_kept_beside(settings: Settings, 
     assert "row 3" in report.to_text()
 
 
+ITEM = {"item_id": "a", "quantity": "2", "item_params": [{"key": "k", "value": {"int_value": "7"}}]}
+SHOWN = "[{id: x.item_id, params: [y.value.int_value for y in x.item_params]} for x in items]"
+# column, a sound value, an odd one, where it is odd, what belongs there, what to read, and that of the two values
+ODD_SHAPES = {
+    "a record for a list": ("items", [ITEM], ITEM, "items", "list of records", "items[1].quantity", 2, None),
+    "an empty record for a list": ("items", [ITEM], {}, "items", "list of records", "items[1].quantity", 2, None),
+    "text for a list": ("items", [ITEM], "", "items", "list of records", "items[1].quantity", 2, None),
+    "a list for a record": ("device", {"category": "tv"}, [], "device", "record", "device.category", "tv", None),
+    "text for a record": ("ecommerce", {"tax_value": 2}, "no", "ecommerce", "record", "ecommerce.tax_value", 2.0, None),
+    "text for a record in a list": (
+        "items",
+        [ITEM],
+        [ITEM, "b"],
+        "items",
+        "record",
+        SHOWN,
+        [{"id": "a", "params": [7]}],
+        [{"id": "a", "params": [7]}, {"id": None, "params": None}],
+    ),
+    "text for a list in a list": (
+        "items",
+        [ITEM],
+        [{"item_id": "b", "item_params": "none"}, ITEM],
+        "items.item_params",
+        "list of records",
+        SHOWN,
+        [{"id": "a", "params": [7]}],
+        [{"id": "b", "params": None}, {"id": "a", "params": [7]}],
+    ),
+    "text for a record in a record in two lists": (
+        "items",
+        [ITEM],
+        [{"item_id": "b", "item_params": [{"key": "k", "value": "x"}, *ITEM["item_params"]]}],
+        "items.item_params.value",
+        "record",
+        SHOWN,
+        [{"id": "a", "params": [7]}],
+        [{"id": "b", "params": [None, 7]}],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ODD_SHAPES)
+def test_a_value_of_an_odd_shape_costs_no_other_value(settings: Settings, source: Path, case: str) -> None:
+    column, sound, odd, path, expected_type, shown, shown_sound, shown_odd = ODD_SHAPES[case]
+    write_ndjson(
+        source / "events_20260801.json",
+        [make_event(number, **{column: odd if number == 3 else sound}) for number in range(5)],
+    )
+    [found] = load_changed_days(settings).uncast_values
+    assert [row[0] for row in read_day(settings, DAY, shown)] == [shown_sound] * 3 + [shown_odd, shown_sound]
+    assert (found["column"], found["expected_type"]) == (path, expected_type)
+    assert (found["rows"], found["first_row"], found["kept_in"]) == (1, 4, f"{column}__as_exported")
+    assert read_day(settings, DAY, f"{column}__as_exported is not null")[3] == (True,)
+
+
+def test_odd_shapes_at_several_depths_are_told_apart(settings: Settings, source: Path) -> None:
+    items = ["", [{"item_id": "a", "item_params": "none"}], [ITEM, {"quantity": "1.5"}], [ITEM]]
+    write_ndjson(source / "events_20260801.json", [make_event(n, items=value) for n, value in enumerate(items)])
+    report = load_changed_days(settings)
+    assert [(values["column"], values["rows"], values["first_row"]) for values in report.uncast_values] == [
+        ("items", 1, 1),
+        ("items.item_params", 1, 2),
+        ("items.quantity", 1, 3),
+    ]
+    assert read_day(settings, DAY, "[x.quantity for x in items]") == [(None,), ([None],), ([2, None],), ([2],)]
+
+
+@pytest.mark.parametrize("odd", [{}, "", "(not set)", 5, True])
+def test_one_row_with_odd_params_keeps_those_of_the_others(settings: Settings, source: Path, odd: Any) -> None:
+    events = make_events(4)
+    events[1]["event_params"] = odd
+    events[2]["event_params"][0]["value"]["int_value"] = "1.5"
+    write_ndjson(source / "events_20260801.json", events)
+    report = load_changed_days(settings)
+    read = "event_params[1].key, event_params[1].value.int_value, event_params[2].value.string_value"
+    assert read_day(settings, DAY, read) == [
+        ("ga_session_id", 1_785_542_400, "https://shop.example/0"),
+        (None, None, None),
+        ("ga_session_id", None, "https://shop.example/2"),
+        ("ga_session_id", 1_785_542_403, "https://shop.example/3"),
+    ]
+    assert [(values["column"], values["rows"], values["first_row"]) for values in report.uncast_values] == [
+        ("event_params", 1, 2),
+        ("event_params.value.int_value", 1, 3),
+    ]
+    assert "1 row with a event_params that is no list of records (first: row 2)" in report.to_text()
+
+
 @pytest.mark.parametrize(
     ("expression", "expected"),
     [

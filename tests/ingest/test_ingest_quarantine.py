@@ -102,6 +102,12 @@ def _all_timestamps_wrong(folder: Path) -> Path:
     return path
 
 
+def _no_params_that_are_a_list(folder: Path) -> Path:
+    path = folder / "events_20260801.json"
+    write_ndjson(path, [make_event(0, event_params="x"), make_event(1, event_params={})])
+    return path
+
+
 BROKEN = {
     "truncated Parquet": (_truncated_parquet, "Parquet", None, None),
     "damaged Parquet": (_damaged_parquet, "Parquet", None, None),
@@ -117,6 +123,7 @@ BROKEN = {
     "columns missing": (_without("event_params", "event_date"), "event_date, event_params", None, "event_date"),
     "pseudo id missing": (_parquet_without_pseudo_id, "user_pseudo_id", None, "user_pseudo_id"),
     "column of another type": (_all_timestamps_wrong, "none of its 3 values is a BIGINT", 1, "event_timestamp"),
+    "column of another shape": (_no_params_that_are_a_list, "none of its 2 values is a list", 1, "event_params"),
     "keys that differ in case": (_text(json.dumps(make_event(Event_Name="x"))), "differ only in case", None, None),
 }
 
