@@ -67,6 +67,13 @@ def write_lake_file(connection: duckdb.DuckDBPyConnection, source: Path, form: F
             f"cannot be read as {'Parquet' if form == 'parquet' else 'newline-delimited JSON'}: {message}",
             what_to_do="export this table again; the next run picks the new file up by itself",
         ) from error
+    except UnicodeDecodeError as error:  # a damaged name of a column, which DuckDB hands over as it is
+        damaged = error.object[max(error.start - 20, 0) : error.end + 20]
+        raise UnreadableFileError(
+            f"cannot be read as {'Parquet' if form == 'parquet' else 'newline-delimited JSON'}: the name of a column or "
+            f"field is not UTF-8 text (… {damaged!r} …)",
+            what_to_do="export this table again; the next run picks the new file up by itself",
+        ) from error
 
 
 def _write_parquet(connection: duckdb.DuckDBPyConnection, source: Path, target: Path) -> LakeFile:

@@ -48,6 +48,13 @@ def _damaged_parquet(folder: Path) -> Path:
     return path
 
 
+def _parquet_with_a_damaged_name(folder: Path) -> Path:
+    path = folder / "events_20260801.parquet"
+    write_parquet(path, make_events(50))
+    path.write_bytes(path.read_bytes().replace(b"mobile_brand_name", b"\xf0\xf0bile_brand_name"))
+    return path
+
+
 def _empty(name: str) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         path = folder / name
@@ -111,6 +118,7 @@ def _no_params_that_are_a_list(folder: Path) -> Path:
 BROKEN = {
     "truncated Parquet": (_truncated_parquet, "Parquet", None, None),
     "damaged Parquet": (_damaged_parquet, "Parquet", None, None),
+    "damaged name in Parquet": (_parquet_with_a_damaged_name, "field is not UTF-8 text", None, None),
     "empty Parquet": (_empty("events_20260801.parquet"), "0 bytes", None, None),
     "empty JSON": (_empty("events_20260801.json"), "0 bytes", None, None),
     "empty gzip": (_empty("events_20260801.json.gz"), "0 bytes", None, None),
