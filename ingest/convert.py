@@ -70,8 +70,8 @@ def write_lake_file(connection: duckdb.DuckDBPyConnection, source: Path, form: F
     except UnicodeDecodeError as error:  # a damaged name of a column, which DuckDB hands over as it is
         damaged = error.object[max(error.start - 20, 0) : error.end + 20]
         raise UnreadableFileError(
-            f"cannot be read as {'Parquet' if form == 'parquet' else 'newline-delimited JSON'}: the name of a column or "
-            f"field is not UTF-8 text (… {damaged!r} …)",
+            f"cannot be read as {'Parquet' if form == 'parquet' else 'newline-delimited JSON'}: the name of a column "
+            f"or field is not UTF-8 text (… {damaged!r} …)",
             what_to_do="export this table again; the next run picks the new file up by itself",
         ) from error
 

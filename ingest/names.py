@@ -18,6 +18,9 @@ _FORM = r"\.(?P<form>parquet|json|ndjson|jsonl)(?P<gzip>\.gz)?"
 _TABLE_FOLDER = re.compile(_TABLE)
 # BigQuery numbers shards with twelve digits in place of the `*` of the URI; `_`, `-` or nothing stands before them.
 _TABLE_FILE = re.compile(_TABLE + r"(?P<shard>[_-]?\d{12}|[_-]\d{1,11})?" + _FORM, re.IGNORECASE)
+# Events of before 2010 are none of GA4's. Where the day begins first, it is tomorrow's date already.
+_FIRST_DATE = dt.date(2010, 1, 1)
+_DAYS_AHEAD = 1
 _ANY_FILE = re.compile(r"[^.].*" + _FORM, re.IGNORECASE)
 _LOOKS_LIKE_A_TABLE = re.compile(r"events_(fresh_|intraday_)?\d")
 
@@ -45,7 +48,7 @@ def parse_file_name(relative_path: str) -> TableFileName | None:
     """Read a path below the export's root, such as `events_20260801.parquet` or `events_20260801/000.json.gz`.
 
     Returns None for files that are none of the export's business. Raises ImpossibleNameError for a name that looks
-    like an events table and cannot be one (wrong date, unknown form).
+    like an events table and cannot be one (wrong date, a date before GA4 or in the future, unknown form).
     """
     folder, _, name = relative_path.rpartition("/")
     if folder:
@@ -98,11 +101,22 @@ def name_table(kind: Kind, event_date: dt.date) -> str:
     return f"events_{'' if kind == 'daily' else kind + '_'}{event_date:%Y%m%d}"
 
 
+def is_in_the_future(event_date: dt.date) -> bool:
+    """True for a date that has begun nowhere on earth."""
+    return event_date > dt.datetime.now(dt.UTC).date() + dt.timedelta(days=_DAYS_AHEAD)
+
+
 def _read_table(table: re.Match[str], where: str) -> tuple[Kind, dt.date]:
     try:
         event_date = dt.datetime.strptime(table["day"], "%Y%m%d").date()
     except ValueError as error:
         raise ImpossibleNameError(f"{where}: {table['day']} is not a date (YYYYMMDD); rename or remove it") from error
+    if event_date < _FIRST_DATE or is_in_the_future(event_date):
+        when = "in the future" if event_date >= _FIRST_DATE else f"before {_FIRST_DATE.year}, when there was no GA4"
+        raise ImpossibleNameError(
+            f"{where}: {event_date} is {when}; name it after the event_date that its rows "
+            "hold, or remove it"
+        )
     if table["kind"] is None:
         return "daily", event_date
     return ("fresh" if table["kind"].lower() == "fresh" else "intraday"), event_date

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping
 
-from ingest.names import KINDS
+from ingest.names import KINDS, is_in_the_future
 
 
 def is_worse(kind: str, than: str) -> bool:
@@ -19,8 +19,9 @@ def counts(kind: str, event_date: dt.date, newest_daily: dt.date | None) -> bool
 
 
 def find_newest_daily(kinds: Iterable[tuple[dt.date, str]]) -> dt.date | None:
-    """The latest date that has a daily table."""
-    return max((event_date for event_date, kind in kinds if kind == "daily"), default=None)
+    """The latest date that has a daily table; a misnamed one of the future, left in the lake, does not count."""
+    daily = (event_date for event_date, kind in kinds if kind == "daily" and not is_in_the_future(event_date))
+    return max(daily, default=None)
 
 
 def find_retired(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from expectations.job import ValidationFailedError, ValidationReport, validate
 from expectations.landing import LakeFileError, prepare_landing
 from expectations.scope import open_memory
 from expectations.suites import load_suite
+from ingest.job import load_changed_days
 from warehouse.lake import partition_dir, read_manifests
 from warehouse.settings import Settings
 
@@ -288,6 +290,38 @@ def test_gap_before_the_first_changed_day_is_seen_but_not_the_lakes_beginning(se
     publish(settings, select_built(settings, [day(0)]))
     write_day(settings, day(3))
     assert prepared(settings, "select event_date from gaps") == [(day(2),)]
+
+
+@pytest.mark.parametrize("remedy", ["rename", "remove"])
+def test_what_to_do_about_a_misnamed_file_helps(
+    make_settings: Callable[..., Settings], tmp_path: Path, remedy: str
+) -> None:
+    settings = make_settings(source=str(tmp_path))
+    event = {"event_name": "page_view", "event_params": [{"key": "ga_session_id"}], "user_pseudo_id": "1.1"}
+    noon = dt.datetime.combine(day(0), dt.time(12), tzinfo=dt.UTC)
+    event |= {"event_date": f"{day(0):%Y%m%d}", "event_timestamp": str(int(noon.timestamp()) * 1_000_000)}
+    misnamed = tmp_path / f"events_{day(5):%Y%m%d}.json"
+    misnamed.write_text(json.dumps(event))
+    (tmp_path / f"events_{day(1):%Y%m%d}.json").write_text(
+        json.dumps({**event, "event_date": f"{day(1):%Y%m%d}"})  # a day late is no fault
+    )
+    load_changed_days(settings, progress=False)
+    with pytest.raises(ValidationFailedError) as caught:
+        validate(settings, "landing", run_id="misnamed")
+    misses = {miss.name: miss.message for miss in caught.value.report.results if miss.stops}
+    assert set(misses) == {"event_dates_match_partition", "timestamps_near_day"}
+    for message in misses.values():
+        assert str(day(5)) in message and "name it after the" in message
+        assert "delete the day's folder lake/events/event_date=YYYY-MM-DD in FUNNELHOUSE_HOME" in message
+
+    if remedy == "rename":
+        misnamed.rename(tmp_path / f"events_{day(0):%Y%m%d}.json")
+    else:
+        misnamed.unlink()
+    shutil.rmtree(settings.home / "lake" / "events" / f"event_date={day(5)}")
+    load_changed_days(settings, progress=False)
+    assert validate(settings, "landing", run_id="remedied").success
+    assert list(read_manifests(settings)) == ([day(0), day(1)] if remedy == "rename" else [day(1)])
 
 
 def test_missing_and_broken_lake_files_are_named(settings: Settings) -> None:

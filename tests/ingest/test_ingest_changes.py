@@ -264,6 +264,20 @@ def test_a_retired_day_is_moved_and_reported(settings: Settings, source: Path) -
     assert "retired" in report.to_text()
 
 
+def test_a_daily_table_of_the_future_is_named_and_retires_nothing(settings: Settings, source: Path) -> None:
+    _deliver(source, "events_20260801", 2)
+    _deliver(source, "events_intraday_20260802", 5)
+    _deliver(source, "events_20620803", 1)
+    report = load_changed_days(settings)
+    [message] = report.impossible_names
+    assert "events_20620803.parquet: 2062-08-03 is in the future; name it after the event_date" in message
+    assert [day.event_date for day in report.days_loaded] == ["2026-08-01", "2026-08-02"]
+    assert report.retired == []
+    # nor does one that an earlier version has let into the lake
+    days = [(dt.date(2026, 8, 1), "daily"), (dt.date(2062, 8, 3), "daily")]
+    assert resolve.find_newest_daily(days) == dt.date(2026, 8, 1)
+
+
 def test_rules_as_a_table() -> None:
     days = [dt.date(2026, 8, day) for day in (1, 2, 3)]
     assert not resolve.is_worse("daily", "daily") and resolve.is_worse("intraday", "fresh")

@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from ingest.names import ImpossibleNameError, parse_file_name
+from ingest.names import ImpossibleNameError, parse_file_name, parse_table_name
 
 DAY = dt.date(2026, 8, 1)
 
@@ -71,6 +71,24 @@ def test_a_name_that_cannot_be_is_an_error_that_names_it(path: str) -> None:
     with pytest.raises(ImpossibleNameError, match="rename or remove it") as error:
         parse_file_name(path)
     assert path in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("day", "why"),
+    [("00010101", "before 2010"), ("20091231", "before 2010"), ("20620803", "future"), ("99991231", "future")],
+)
+def test_a_date_without_ga4_is_an_error(day: str, why: str) -> None:
+    for parse, name in ((parse_file_name, f"events_{day}.json"), (parse_table_name, f"events_intraday_{day}")):
+        with pytest.raises(ImpossibleNameError, match=f"{why}.*name it after the event_date") as error:
+            parse(name)
+        assert name in str(error.value)
+
+
+def test_tomorrow_is_a_date_already() -> None:
+    today = dt.datetime.now(dt.UTC).date()
+    assert parse_table_name(f"events_{today + dt.timedelta(days=1):%Y%m%d}")
+    with pytest.raises(ImpossibleNameError, match="future"):
+        parse_table_name(f"events_{today + dt.timedelta(days=3):%Y%m%d}")  # 3: midnight may pass meanwhile
 
 
 def test_shards_are_one_delivery_and_another_form_is_another() -> None:
