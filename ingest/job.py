@@ -107,26 +107,38 @@ def plan_load(settings: Settings) -> list[PlannedTable]:
     """What a load would do, changing nothing, judged by names, sizes and times alone.
 
     `what` is to load, to compare (fetched to see whether it changed), unchanged, known broken, superseded or to retire.
+    A table that was never read counts as a good one: that it is broken shows only when it is read.
     """
     source = open_source(settings)
     listing = source.list_tables()
     manifests = read_manifests(settings)
-    newest_daily = resolve.find_newest_daily(
-        [(table.event_date, table.kind) for table in listing.tables]
-        + [(event_date, manifest.kind) for event_date, manifest in manifests.items()]
-    )
+
+    def judge(table: SourceTable) -> State:
+        return _judge(settings, table, manifests.get(table.event_date), source.uri)
+
+    kinds = {event_date: manifest.kind for event_date, manifest in manifests.items()}
+    readable_daily = [
+        (table.event_date, table.kind)
+        for table in listing.tables
+        if table.kind == "daily" and judge(table) != "known broken"
+    ]
+    newest_daily = resolve.find_newest_daily([*kinds.items(), *readable_daily])
     plan = []
     for event_date, tables in _group_by_date(listing.tables).items():
         current = manifests.get(event_date)
-        best = next((table for table in tables if resolve.counts(table.kind, event_date, newest_daily)), None)
+        is_settled = False
         for table in tables:
-            if table is not best or (current is not None and resolve.is_worse(table.kind, current.kind)):
+            if (
+                is_settled
+                or not resolve.counts(table.kind, event_date, newest_daily)
+                or (current is not None and resolve.is_worse(table.kind, current.kind))
+            ):
                 plan.append(PlannedTable(event_date, table.name, "superseded", 0))
                 continue
-            what = _judge(settings, table, current, source.uri)
+            what = judge(table)
+            is_settled = what != "known broken"
             size_bytes = sum(file.size_bytes for file in table.files) if what in {"to load", "to compare"} else 0
             plan.append(PlannedTable(event_date, table.name, what, size_bytes))
-    kinds = {event_date: manifest.kind for event_date, manifest in manifests.items()}
     better = [table.event_date for table in listing.tables if table.kind != "intraday"]
     for event_date in resolve.find_retired(kinds, better, newest_daily):
         plan.append(PlannedTable(event_date, manifests[event_date].table_name, "to retire", 0))
@@ -362,7 +374,7 @@ def _judge(settings: Settings, table: SourceTable, current: Manifest | None, sou
         known_hash = content.hash_content(current.kind, current.source_files, current.forgotten_rows)
         if is_same and current.content_hash == known_hash:
             return "unchanged"
-    if quarantine.find_entry(settings, table, content.LOADER_VERSION) is not None:
+    if len(table.deliveries) > 1 or quarantine.find_entry(settings, table, content.LOADER_VERSION) is not None:
         return "known broken"
     return "to load" if current is None or current.table_name != table.name else "to compare"
 

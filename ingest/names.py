@@ -114,8 +114,7 @@ def _read_table(table: re.Match[str], where: str) -> tuple[Kind, dt.date]:
     if event_date < _FIRST_DATE or is_in_the_future(event_date):
         when = "in the future" if event_date >= _FIRST_DATE else f"before {_FIRST_DATE.year}, when there was no GA4"
         raise ImpossibleNameError(
-            f"{where}: {event_date} is {when}; name it after the event_date that its rows "
-            "hold, or remove it"
+            f"{where}: {event_date} is {when}; name it after the event_date that its rows hold, or remove it"
         )
     if table["kind"] is None:
         return "daily", event_date

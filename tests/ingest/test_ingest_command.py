@@ -69,6 +69,48 @@ def test_a_plan_judges_by_names_sizes_and_times(make_settings: Callable[..., Set
     ]
 
 
+def _plan(settings: Settings) -> dict[str, str]:
+    return {table.table_name: table.what for table in plan_load(settings)}
+
+
+def test_a_plan_looks_past_what_is_known_to_be_broken(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
+    source = tmp_path / "export"
+    settings = make_settings(source=str(source))
+    for name in ("fresh_20260801", "intraday_20260801", "intraday_20260802", "intraday_20260803"):
+        write_ndjson(source / f"events_{name}.json", make_events(3, name[-8:]))
+    for day in ("20260801", "20260803"):
+        (source / f"events_{day}.json").write_text("broken")
+    load_changed_days(settings)
+    write_ndjson(source / "events_fresh_20260801.json", make_events(4))
+    write_ndjson(source / "events_intraday_20260803.json", make_events(4, "20260803"))
+    assert _plan(settings) == {
+        "events_20260801": "known broken",
+        "events_fresh_20260801": "to compare",
+        "events_intraday_20260801": "superseded",
+        "events_intraday_20260802": "unchanged",  # a broken daily table of a later day takes nothing away
+        "events_20260803": "known broken",
+        "events_intraday_20260803": "to compare",
+    }
+    report = load_changed_days(settings)
+    assert [(day.event_date, day.kind) for day in report.days_loaded] == [
+        ("2026-08-01", "fresh"),
+        ("2026-08-03", "intraday"),
+    ]
+    assert (report.days_unchanged, report.retired) == (1, [])
+
+
+def test_a_plan_knows_that_a_table_delivered_twice_is_not_loaded(
+    make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    settings = make_settings(source=str(tmp_path / "export"))
+    for name in ("20260801.json", "20260801.json.gz", "intraday_20260801.json"):
+        write_ndjson(tmp_path / "export" / f"events_{name}", make_events(3))
+    assert _plan(settings) == {"events_20260801": "known broken", "events_intraday_20260801": "to load"}
+    report = load_changed_days(settings)
+    assert [(day.event_date, day.kind) for day in report.days_loaded] == [("2026-08-01", "intraday")]
+    assert [problem["is_new"] for problem in report.quarantined] == [True]
+
+
 def test_two_loads_at_once_are_refused(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
     write_ndjson(tmp_path / "export" / "events_20260801.json", make_events(3))
     settings = make_settings(source=str(tmp_path / "export"))
