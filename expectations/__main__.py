@@ -11,6 +11,7 @@ from expectations.landing import LakeFileError
 from expectations.marts import BuildIncompleteError
 from expectations.suites import SuiteError
 from warehouse.command import tell_errors
+from warehouse.lake import ManifestError
 from warehouse.settings import load_settings
 
 
@@ -27,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ValidationFailedError as error:
         print_report(error.report)
         return 1
-    except (LakeFileError, BuildIncompleteError, SuiteError) as error:
+    except (LakeFileError, ManifestError, BuildIncompleteError, SuiteError) as error:
         print(f"{parsed.suite}: {error}", file=sys.stderr)
         return 2
     print_report(report)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -15,6 +16,8 @@ from ingest.place import make_workspace
 from ingest.source import SourceTable
 from warehouse.settings import Settings
 from warehouse.state import open_state
+
+logger = logging.getLogger(__name__)
 
 REASON_NAME = "reason.json"
 
@@ -95,7 +98,7 @@ def put_entry(
     if not files:
         digest.update("\n".join(problem.reason for problem in problems).encode())
     target = settings.quarantine_dir / table.name / digest.hexdigest()[:12]
-    earlier = read_entry(target) if target.exists() else None
+    earlier = _read_if_whole(target)
     entry = Entry(
         table_name=table.name,
         event_date=table.event_date.isoformat(),
@@ -117,15 +120,18 @@ def put_entry(
             shutil.move(path, folder / name)
         (folder / REASON_NAME).write_text(entry.to_json(), encoding="utf-8")
         target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():  # it has lost its reason, and holds nothing but these same files
+            target.rename(workspace / "without a reason")
         folder.rename(target)
     return target
 
 
 def drop_kept_files(settings: Settings) -> None:
-    """Delete the copies of broken files; the reasons stay."""
+    """Delete the copies of broken files, also those whose reason is lost; the reasons stay."""
+    for path in settings.quarantine_dir.glob("*/*/*"):
+        if path.name != REASON_NAME:
+            path.unlink(missing_ok=True)
     for folder, entry in _read_entries(settings):
-        for name in entry.kept_files:
-            (folder / name).unlink(missing_ok=True)
         if entry.kept_files:
             _write_entry(settings, folder, replace(entry, kept_files=[]))
 
@@ -182,7 +188,23 @@ def record_quarantined_files(settings: Settings) -> None:
 
 def _read_entries(settings: Settings, table_name: str = "*") -> list[tuple[Path, Entry]]:
     paths = sorted(settings.quarantine_dir.glob(f"{table_name}/*/{REASON_NAME}"))
-    return [(path.parent, read_entry(path.parent)) for path in paths]
+    entries = [(path.parent, _read_if_whole(path.parent)) for path in paths]
+    return [(folder, entry) for folder, entry in entries if entry is not None]
+
+
+def _read_if_whole(folder: Path) -> Entry | None:
+    """The entry of a folder; None when its reason is gone or damaged: then the table is tried again, and told anew."""
+    try:
+        return read_entry(folder)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        logger.warning(
+            "%s cannot be read (%s); its table is tried again, and you can delete the folder",
+            folder / REASON_NAME,
+            error or type(error).__name__,
+        )
+        return None
 
 
 def _write_entry(settings: Settings, folder: Path, entry: Entry) -> None:

@@ -14,6 +14,10 @@ MANIFEST_NAME = "_manifest.json"
 PARTITION_PREFIX = "event_date="
 
 
+class ManifestError(RuntimeError):
+    """A manifest of the lake cannot be read; the message names it and says what to do."""
+
+
 @dataclass(frozen=True)
 class SourceFile:
     """One file of a source table. `size_bytes` and `modified_at` (ISO, UTC) let a run skip what has not changed."""
@@ -62,9 +66,19 @@ def partition_dir(settings: Settings, event_date: dt.date) -> Path:
 
 
 def read_manifests(settings: Settings) -> dict[dt.date, Manifest]:
-    """The manifests of all partitions, by date, oldest first."""
+    """The manifests of all partitions, by date, oldest first.
+
+    Raises ManifestError for one that cannot be read: without it nobody knows which rows its day has.
+    """
     manifests: dict[dt.date, Manifest] = {}
     for path in sorted(settings.lake_dir.glob(f"{PARTITION_PREFIX}*/{MANIFEST_NAME}")):
-        manifest = Manifest.from_json(path.read_text(encoding="utf-8"))
-        manifests[dt.date.fromisoformat(manifest.event_date)] = manifest
+        try:
+            manifest = Manifest.from_json(path.read_text(encoding="utf-8"))
+            date = dt.date.fromisoformat(manifest.event_date)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ManifestError(
+                f"{path} cannot be read ({error or type(error).__name__}): delete the folder {path.parent} and run "
+                "again, so that the day is loaded anew from the export; if the export has it no more, restore the file"
+            ) from error
+        manifests[date] = manifest
     return manifests

@@ -18,6 +18,7 @@ from expectations.job import ValidationReport, validate
 from expectations.results import record_outcomes
 from expectations.scope import open_memory
 from expectations.suites import Expectation, Suite, SuiteError, load_suite
+from warehouse.lake import partition_dir
 from warehouse.settings import Settings
 
 
@@ -193,3 +194,7 @@ def test_command_line_speaks_and_exits(
 
     assert main(["marts"]) == 2
     assert "no build has begun" in capsys.readouterr().err
+
+    (partition_dir(settings, day(0)) / "_manifest.json").write_text("")
+    assert main(["landing"]) == 2
+    assert "_manifest.json cannot be read" in capsys.readouterr().err

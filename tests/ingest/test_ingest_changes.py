@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from ingest import content, resolve
 from ingest.job import load_changed_days
-from warehouse.lake import read_manifests
+from warehouse.lake import ManifestError, read_manifests
 from warehouse.settings import Settings
 
 _opened: list[str] | None = None
@@ -190,6 +190,21 @@ def test_a_lake_file_that_was_deleted_is_loaded_again(settings: Settings, source
     (settings.lake_dir / "event_date=2026-08-01" / "part-00000.parquet").unlink()
     load_changed_days(settings)
     assert len(read_day(settings, "2026-08-01", "event_name")) == 3
+
+
+@pytest.mark.parametrize("damage", ["", '{"event_date": "2026-', "[]", '{"source_files": []}'])
+def test_a_damaged_manifest_is_named_and_its_folder_can_be_deleted(
+    settings: Settings, source: Path, damage: str
+) -> None:
+    _deliver(source, "events_20260801", 3)
+    load_changed_days(settings)
+    manifest = settings.lake_dir / "event_date=2026-08-01" / "_manifest.json"
+    manifest.write_text(damage)
+    with pytest.raises(ManifestError, match=r"delete the folder .*event_date=2026-08-01 and run again") as error:
+        load_changed_days(settings)
+    assert str(manifest) in str(error.value)
+    shutil.rmtree(manifest.parent)
+    assert load_changed_days(settings).events_loaded == 3
 
 
 # Deliveries, one load after each: the source's tables with their row counts, then the lake.

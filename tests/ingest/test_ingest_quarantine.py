@@ -13,6 +13,7 @@ import pytest
 from export_writer import make_event, make_events, query_to_parquet, read_day, write_ndjson, write_parquet
 from test_ingest_changes import noting_opened_files
 
+from ingest import quarantine
 from ingest.job import load_changed_days
 from ingest.source import SourceError
 from warehouse.lake import read_manifests
@@ -184,6 +185,38 @@ def test_a_broken_rewrite_leaves_the_old_day_and_a_good_one_resolves_it(settings
         "a readable version was loaded",
         "another broken version took its place",
     }
+
+
+@pytest.mark.parametrize("damage", [None, "", '{"table_name"', '{"problems": []}', "[]"])
+def test_a_reason_that_is_lost_or_damaged_is_written_anew(
+    settings: Settings, source: Path, damage: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = source / "events_20260801.json"
+    path.write_text("broken")
+    [first] = load_changed_days(settings).quarantined
+    reason = Path(first["folder"]) / "reason.json"
+    whole = json.loads(reason.read_text())
+    if damage is None:
+        reason.unlink()
+    else:
+        reason.write_text(damage)
+    [again] = load_changed_days(settings).quarantined
+    assert again == first
+    assert (f"{reason} cannot be read" in caplog.text) == (damage is not None)
+    anew = json.loads(reason.read_text())
+    assert {**anew, "quarantined_at": ""} == {**whole, "quarantined_at": ""}
+    assert (reason.parent / anew["kept_files"][0]).read_text() == "broken"
+    assert sorted(file.name for file in reason.parent.iterdir()) == [*anew["kept_files"], "reason.json"]
+
+
+def test_copies_are_dropped_though_their_reason_is_damaged(settings: Settings, source: Path) -> None:
+    for day in ("20260801", "20260802"):
+        (source / f"events_{day}.json").write_text("broken")
+    folders = [Path(problem["folder"]) for problem in load_changed_days(settings).quarantined]
+    (folders[0] / "reason.json").write_text("")
+    quarantine.drop_kept_files(settings)
+    assert [[path.name for path in folder.iterdir()] for folder in folders] == [["reason.json"]] * 2
+    assert quarantine.read_entry(folders[1]).kept_files == []
 
 
 def test_quarantined_files_are_rows_of_the_state(settings: Settings, source: Path) -> None:
