@@ -222,6 +222,11 @@ def _create_event_profile(connection: duckdb.DuckDBPyConnection) -> None:
         )
         """
     )
+    # as dbt reads the date, which may have a blank before it; almost all are equal as they are, without being read
+    is_other_date = (
+        "case when events.event_date = table_date then false "
+        "else try_strptime(events.event_date, '%Y%m%d')::date is distinct from files.event_date end"
+    )
     batches = connection.execute(
         "select list(filename order by filename) from scanned_files group by batch order by batch"
     ).fetchall()
@@ -236,14 +241,14 @@ def _create_event_profile(connection: duckdb.DuckDBPyConnection) -> None:
                 count(*),
                 count(*) filter (where event_timestamp is null),
                 count(*) filter (where events.event_date is null),
-                count(*) filter (where events.event_date != table_date),
+                count(*) filter (where events.event_date is not null and {is_other_date}),
                 count(*) filter (where event_timestamp not between earliest_us and latest_us),
                 count(*) filter (where user_pseudo_id is null),
                 count(*) filter (
                     where coalesce(trim(event_name), '') = ''
                     or event_timestamp is null
                     or event_timestamp not between 1262304000000000 and 4102444800000000
-                    or events.event_date is distinct from table_date
+                    or {is_other_date}
                 ),
                 -- copies as they usually come, params in the same order; dbt finds the others as well
                 count(*) - count(distinct hash(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from jinja2 import Environment
 from tiny_stores import day, read_results, write_day
 
 from expectations.job import ValidationFailedError, ValidationReport, validate
@@ -18,7 +19,7 @@ from expectations.scope import open_memory
 from expectations.suites import load_suite
 from ingest.job import load_changed_days
 from warehouse.lake import partition_dir, read_manifests
-from warehouse.settings import Settings
+from warehouse.settings import PROJECT_DIR, Settings
 
 # expectation -> severity, and the days or subjects of the broken lake that miss it
 FAULTS: dict[str, tuple[str, list[str]]] = {
@@ -241,6 +242,37 @@ def test_timestamps_are_judged_in_the_property_zone(
     late = f"epoch_us(timestamp '{day(1)} 23:30:00')"
     write_day(settings, day(0), columns={"event_timestamp": first(1, late, f"epoch_us(timestamp '{day(0)} 06:00:00')")})
     assert prepared(settings, "select timestamp_outside_share from days") == [(expected,)]
+
+
+def test_what_is_to_be_quarantined_is_what_dbt_quarantines(settings: Settings) -> None:
+    """Each row has another way to write the date or the name; the reason is that of the macro itself."""
+    date, other = f"{day(0):%Y%m%d}", f"{day(1):%Y%m%d}"
+    dates = [
+        date,
+        f" {date}",
+        f"{date} ",
+        f"  {date}",
+        f"{day(0)}",
+        other,
+        f" {other}",
+        f"{date}x",
+        "",
+        None,
+        "20261301",
+    ]
+    values = ", ".join("null" if value is None else f"'{value}'" for value in dates)
+    names = "list_extract(['page_view', '', '  ', ' x ', '\t'], 1 + i // 20)"
+    write_day(settings, day(0), columns={"event_date": f"list_extract([{values}], 1 + i % 20)", "event_name": names})
+    macros = PROJECT_DIR / "dbt_project" / "macros"
+    template = (macros / "engine" / "functions.sql").read_text() + (macros / "project" / "rules.sql").read_text()
+    sql = Environment()  # noqa: S701  (SQL, no HTML)
+    reason = sql.from_string(template + "{{ quarantine_reason() }}").render()
+    with duckdb.connect() as connection:
+        [(to_quarantine,)] = connection.execute(
+            f"select count({reason}) from (select *, '{day(0)}' as lake_day from "
+            f"read_parquet('{partition_dir(settings, day(0))}/*.parquet', hive_partitioning = false))"
+        ).fetchall()
+    assert prepared(settings, "select rows_to_quarantine from days") == [(to_quarantine,)]
 
 
 def test_params_in_other_values_are_no_duplicates(settings: Settings) -> None:
