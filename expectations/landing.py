@@ -10,7 +10,7 @@ import duckdb
 from expectations.scope import Scope, quote
 from warehouse.connect import NothingPublishedError, open_published
 from warehouse.ga4_schema import EVENT_COLUMNS, REQUIRED_COLUMNS
-from warehouse.lake import PARTITION_PREFIX, Manifest, partition_dir, read_manifests
+from warehouse.lake import PARTITION_PREFIX, Manifest, carry_unknown_columns, partition_dir, read_manifests
 from warehouse.settings import Settings
 
 # What the scan reads; a file in which one of these has another type is left out, and column_types_canonical fails.
@@ -356,11 +356,11 @@ def _create_drift(
     """Two tables of differences: `drift`, from the known schema, and `schema_changes`, from one day to the next."""
     seen = [
         (date, change, name, exported_as)
-        for date in manifests
+        for date, manifest in zip(manifests, carry_unknown_columns(manifests.values()), strict=True)
         for change, columns in (
-            ("unknown", manifests[date].unknown_columns),
-            ("missing", dict.fromkeys(manifests[date].missing_columns, "")),
-            ("retyped", manifests[date].retyped_columns),
+            ("unknown", manifest.unknown_columns),
+            ("missing", dict.fromkeys(manifest.missing_columns, "")),
+            ("retyped", manifest.retyped_columns),
         )
         for name, exported_as in columns.items()
     ]

@@ -46,8 +46,8 @@ class Drift:
 def compare_columns(known: list[Field], exported: list[Field], *, found_in_json: list[Field] | None = None) -> Drift:
     """Compare what was exported with what is known; order does not matter, nor does the case of names.
 
-    JSON leaves nulls out and writes INT64 as strings: given `found_in_json`, absent sub-fields are not reported, and
-    retyped is only what BigQuery's JSON would not have written like that.
+    JSON leaves nulls out and writes INT64 as strings: given `found_in_json`, what is absent says nothing and is not
+    reported, and retyped is only what BigQuery's JSON would not have written like that.
     """
     drift = Drift()
     have = {name.casefold(): dtype for name, dtype in exported}
@@ -55,7 +55,8 @@ def compare_columns(known: list[Field], exported: list[Field], *, found_in_json:
     known_names = {name for name, _ in known}
     for name, dtype in known:
         if name not in have:
-            drift.missing.append(name)
+            if found_in_json is None:
+                drift.missing.append(name)
             continue
         drift.present.add(name)
         unknown: dict[str, str] = {}

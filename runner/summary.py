@@ -104,7 +104,7 @@ def _schema(connection: duckdb.DuckDBPyConnection) -> list[str]:
         where
             differs_from_known_schema
             and last_date > (select max(event_date) - {RECENT_DAYS} from ops.ingest_ledger)
-        order by event_date desc, change, column_name
+        order by change = 'missing', event_date desc, change, column_name
         """,
     )
     if not rows:

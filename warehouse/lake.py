@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from warehouse.settings import Settings
 
 MANIFEST_NAME = "_manifest.json"
 PARTITION_PREFIX = "event_date="
+_JSON_SUFFIXES = (".json", ".ndjson", ".jsonl")
 
 
 class ManifestError(RuntimeError):
@@ -52,6 +54,11 @@ class Manifest:
         """The manifest as it stands in the file."""
         return json.dumps(asdict(self), indent=1, sort_keys=True)
 
+    @property
+    def is_from_json(self) -> bool:
+        """True when the source files are newline-delimited JSON, which leaves nulls out."""
+        return any(file.name.lower().removesuffix(".gz").endswith(_JSON_SUFFIXES) for file in self.source_files)
+
     @classmethod
     def from_json(cls, text: str) -> Manifest:
         """Read what `to_json` wrote."""
@@ -82,3 +89,18 @@ def read_manifests(settings: Settings) -> dict[dt.date, Manifest]:
             ) from error
         manifests[date] = manifest
     return manifests
+
+
+def carry_unknown_columns(manifests: Iterable[Manifest]) -> list[Manifest]:
+    """The manifests, oldest first, where a day of JSON has the unknown columns of the day before besides its own.
+
+    JSON leaves nulls out: a column without a value all day, or a day without rows, does not say that a column is gone.
+    """
+    carried: list[Manifest] = []
+    for manifest in manifests:
+        if carried and manifest.is_from_json:
+            unknown = {**carried[-1].unknown_columns, **manifest.unknown_columns}
+            carried.append(replace(manifest, unknown_columns=unknown))
+        else:
+            carried.append(manifest)
+    return carried

@@ -18,7 +18,7 @@ from typing import Any
 import duckdb
 
 from warehouse.connect import open_build, open_published
-from warehouse.lake import read_manifests
+from warehouse.lake import carry_unknown_columns, read_manifests
 from warehouse.settings import Settings
 
 SCHEMAS = ("staging", "intermediate", "marts", "ml", "ops")
@@ -306,7 +306,7 @@ def _write_ledger(connection: duckdb.DuckDBPyConnection, manifests: Any) -> None
             json.dumps(manifest.missing_columns),
             json.dumps(manifest.retyped_columns),
         )
-        for manifest in manifests
+        for manifest in carry_unknown_columns(manifests)
     ]
     if rows:
         connection.executemany("insert into ops.ingest_ledger values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)

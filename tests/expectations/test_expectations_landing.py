@@ -18,7 +18,7 @@ from expectations.landing import LakeFileError, prepare_landing
 from expectations.scope import open_memory
 from expectations.suites import load_suite
 from ingest.job import load_changed_days
-from warehouse.lake import partition_dir, read_manifests
+from warehouse.lake import SourceFile, partition_dir, read_manifests
 from warehouse.settings import PROJECT_DIR, Settings
 
 # expectation -> severity, and the days or subjects of the broken lake that miss it
@@ -315,6 +315,14 @@ def test_a_difference_in_the_schema_is_told_on_the_day_it_begins(settings: Setti
     ]
     publish(settings, select_built(settings, [day(number) for number in (0, 2, 4, 5)]))
     assert prepared(settings, "select subject from schema_changes") == []  # day 1 is as the built day before it
+
+
+def test_a_column_that_json_leaves_out_for_a_day_is_no_new_one_after_it(settings: Settings) -> None:
+    files = [SourceFile("events.json.gz", 1, None, None, "0")]
+    for number, unknown in enumerate([{"new_id": "BIGINT"}, {}, {"new_id": "BIGINT"}]):
+        write_day(settings, day(number), unknown_columns=unknown, source_files=files)
+    changes = prepared(settings, "select subject, change from schema_changes")
+    assert changes == [(f"new_id as BIGINT from {day(0)}", "unknown")]
 
 
 def test_gap_before_the_first_changed_day_is_seen_but_not_the_lakes_beginning(settings: Settings) -> None:

@@ -76,12 +76,11 @@ def write_day(
         table_name=table_name,
         kind=kind,
         source_uri=f"/export/{table_name}.parquet",
-        source_files=[],
         content_hash=hashlib.sha256(repr((date, rows, columns, types)).encode()).hexdigest(),
         row_count=rows if row_count is None else row_count,
         lake_files=["part-0.parquet"],
         loaded_at="2026-10-01T00:00:00+00:00",
-        **manifest,
+        **{"source_files": [], **manifest},
     )
     (folder / MANIFEST_NAME).write_text(values.to_json(), encoding="utf-8")
 

@@ -22,7 +22,7 @@ from export_writer import (
 )
 
 from ingest.job import load_changed_days
-from warehouse.lake import read_manifests
+from warehouse.lake import carry_unknown_columns, read_manifests
 from warehouse.settings import Settings
 
 DAY = "2026-08-01"
@@ -177,6 +177,28 @@ def test_unknown_keys_and_sub_fields_are_kept(settings: Settings, source: Path) 
     names = [name for name, _ in describe_lake_file(_lake_file(settings))]
     assert names[:31] == [name for name, _ in canonical_columns()]
     assert names[31:] == ["brand_new", "mixed", "huge", "device__as_exported"]
+
+
+def test_what_json_leaves_out_is_neither_missing_nor_gone(settings: Settings, source: Path) -> None:
+    days = [f"2026080{number}" for number in range(1, 7)]
+    write_parquet(source / f"events_{days[0]}.parquet", make_events(2, days[0]), extra="1 as n1")
+    write_ndjson(source / f"events_{days[1]}.json", make_events(2, days[1], user_id="a", n1=5, n2=True))
+    write_ndjson(source / f"events_{days[2]}.json.gz", make_events(2, days[2]))
+    write_ndjson(source / f"events_{days[3]}_000.json", [])
+    (source / f"events_{days[3]}_000.json").write_text("\n")
+    write_ndjson(source / f"events_{days[4]}.json", make_events(2, days[4], user_id="b", n2="x"))
+    write_parquet(source / f"events_{days[5]}.parquet", make_events(2, days[5]))
+    report = load_changed_days(settings)
+    assert [drift["missing"] for drift in report.schema_drift] == [[], [], []]
+    manifests = read_manifests(settings)
+    assert {day.day for day, manifest in manifests.items() if manifest.unknown_columns} == {1, 2, 5}
+    carried = [manifest.unknown_columns for manifest in carry_unknown_columns(manifests.values())]
+    assert carried == [
+        {"n1": "INTEGER"},
+        *[{"n1": "BIGINT", "n2": "BOOLEAN"}] * 3,
+        {"n1": "BIGINT", "n2": "VARCHAR"},
+        {},  # Parquet has each column, with values or without: these are gone
+    ]
 
 
 def test_json_of_every_column_type(settings: Settings, source: Path) -> None:
