@@ -248,6 +248,8 @@ def _create_event_profile(connection: duckdb.DuckDBPyConnection) -> None:
                     where coalesce(trim(event_name), '') = ''
                     or event_timestamp is null
                     or event_timestamp not between 1262304000000000 and 4102444800000000
+                    or event_timestamp not between epoch_us(files.event_date) - 302400000000
+                    and epoch_us(files.event_date) + 388800000000
                     or {is_other_date}
                 ),
                 -- copies as they usually come, params in the same order; dbt finds the others as well

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 from warehouse.connect import NoBuildError
+from warehouse.lake import ManifestError
 from warehouse.settings import SettingsError, load_settings
 
 _Arguments = ParamSpec("_Arguments")
@@ -24,7 +25,7 @@ def tell_errors(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
     def told(*arguments: _Arguments.args, **named: _Arguments.kwargs) -> int:
         try:
             return main(*arguments, **named)
-        except (SettingsError, NoBuildError) as error:
+        except (SettingsError, ManifestError, NoBuildError) as error:
             message = str(error)
         except (OSError, sqlite3.OperationalError):
             why = _why_not_writable(load_settings().home)

@@ -245,7 +245,7 @@ def test_timestamps_are_judged_in_the_property_zone(
 
 
 def test_what_is_to_be_quarantined_is_what_dbt_quarantines(settings: Settings) -> None:
-    """Each row has another way to write the date or the name; the reason is that of the macro itself."""
+    """Each row has another date, name or time, right or wrong; the reason is that of the macro itself."""
     date, other = f"{day(0):%Y%m%d}", f"{day(1):%Y%m%d}"
     dates = [
         date,
@@ -262,7 +262,17 @@ def test_what_is_to_be_quarantined_is_what_dbt_quarantines(settings: Settings) -
     ]
     values = ", ".join("null" if value is None else f"'{value}'" for value in dates)
     names = "list_extract(['page_view', '', '  ', ' x ', '\t'], 1 + i // 20)"
-    write_day(settings, day(0), columns={"event_date": f"list_extract([{values}], 1 + i % 20)", "event_name": names})
+    # hours from noon of the day: the last ones that are taken, and the first that are not
+    hours = "list_extract([0, -96, -97, 96, 97, -1000000, 1000000], 1 + i % 7)"
+    write_day(
+        settings,
+        day(0),
+        columns={
+            "event_date": f"list_extract([{values}], 1 + i % 20)",
+            "event_name": names,
+            "event_timestamp": f"epoch_us(timestamp '{day(0)} 12:00:00') + 3600000000 * {hours}",
+        },
+    )
     macros = PROJECT_DIR / "dbt_project" / "macros"
     template = (macros / "engine" / "functions.sql").read_text() + (macros / "project" / "rules.sql").read_text()
     sql = Environment()  # noqa: S701  (SQL, no HTML)

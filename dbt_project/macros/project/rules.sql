@@ -14,9 +14,9 @@
         when event_timestamp not between 1262304000000000 and 4102444800000000 then 'impossible_event_timestamp'
         when {{ date_from_yyyymmdd('event_date') }} is null then 'impossible_event_date'
         when cast({{ date_from_yyyymmdd('event_date') }} as varchar) != lake_day then 'event_date_of_another_day'
-        -- GA4 takes hits up to 72 hours late; further away it is a clock that is wrong, and a session of years
+        -- four days around noon: GA4 takes hits up to 72 hours late, further away a clock is wrong, and a session lasts years
         when
-            abs(event_timestamp - {{ micros_of(date_from_yyyymmdd('event_date')) }} - 43200000000) > 345600000000
+            event_timestamp - {{ micros_of(date_from_yyyymmdd('event_date')) }} not between -302400000000 and 388800000000
             then 'event_timestamp_far_from_event_date'
     end
 {%- endmacro %}
