@@ -29,8 +29,8 @@ credited as (
 weighted as (
     select
         *,
-        -- Decimals add up exactly, in whatever order the rows come. The newest touch weighs 1, so that they never come to
-        -- nothing, however long ago all of them were.
+        -- Decimals add up exactly, in whatever order the rows come. The newest touch weighs 1, so that they never come
+        -- to nothing, however long ago all of them were.
         cast(
             power(
                 0.5,
