@@ -414,7 +414,7 @@ def test_make_passes_on_what_was_typed(tmp_path: Path, typed: str) -> None:
     (tmp_path / ".installed").touch()
 
     def make(*arguments: str) -> list[Any]:
-        command = ["make", f"VENV={tmp_path}", *arguments]
+        command = ["make", "--no-print-directory", f"VENV={tmp_path}", *arguments]
         done = subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, text=True, check=True)
         return [json.loads(line) for line in done.stdout.splitlines()]
 
