@@ -12,33 +12,41 @@ from pathlib import Path
 
 from alerts import incidents, outbox
 from alerts.delivery import deliver_outbox
-from alerts.errors import AlertDeliveryError
 from alerts.facts import RUN_KINDS
 from alerts.interactions import PATH, AnswerServer
 from alerts.job import AlertReport, check_and_send, follow_up
 from alerts.kpis import check_columns
-from alerts.responses import Answer, AnswerError, answer
-from alerts.rules import RulesError, load_rules
+from alerts.responses import Answer, answer
+from alerts.rules import load_rules
 from alerts.text import say_value
-from warehouse.command import tell_errors, whole_number
-from warehouse.connect import NothingPublishedError, open_published
-from warehouse.settings import Settings, load_settings
-from warehouse.state import open_state
+from foundation.command import run_command, whole_number
+from foundation.connect import open_published
+from foundation.errors import SettingsError
+from foundation.settings import Settings
+from foundation.state import open_state
 
 
-@tell_errors
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 fine, 1 it could not be done (said why), 2 bad rules."""
+    """Run one command; returns the exit code."""
+    return run_command(_make_parser(), arguments, log_level=logging.WARNING)
+
+
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m alerts", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="check the complete days now and deliver the messages")
     check.add_argument("--run-id", default=None, help="written into the messages; default: manual and the time")
     check.add_argument("--as-of", type=dt.datetime.fromisoformat, default=None, help="the present moment; default: now")
     check.add_argument("--json", action="store_true", help="print the report as JSON")
-    commands.add_parser("follow-up", help="end snoozes, escalate, see that the daily run runs, deliver what waits")
-    commands.add_parser("list", help="show all incidents")
+    check.set_defaults(run=_check)
+    follow = commands.add_parser(
+        "follow-up", help="end snoozes, escalate, see that the daily run runs, deliver what waits"
+    )
+    follow.set_defaults(run=_follow_up)
+    commands.add_parser("list", help="show all incidents").set_defaults(run=_list)
     show = commands.add_parser("show", help="show an incident's message and its history")
     show.add_argument("incident")
+    show.set_defaults(run=_show)
     for name, text in (
         ("ack", "acknowledge: somebody is on it, nobody else is called"),
         ("snooze", "say nothing about it until a day"),
@@ -49,15 +57,22 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--by", default=None, help="who says so; default: the user of this machine")
         if name != "ack":
             command.add_argument("--until", type=dt.date.fromisoformat, default=None, help="YYYY-MM-DD")
-    commands.add_parser("deliver", help="deliver what waits in the outbox")
+        command.set_defaults(run=_answer)
+    commands.add_parser("deliver", help="deliver what waits in the outbox").set_defaults(run=_deliver)
     serve = commands.add_parser("serve", help=f"take the answers of Slack's buttons at {PATH}")
     serve.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, behind a proxy that speaks HTTPS")
     serve.add_argument("--port", type=whole_number(0, 65535), default=8090)
+    serve.set_defaults(run=_serve)
     rules = commands.add_parser("rules", help="validate the rules and show them")
     rules.add_argument("path", nargs="?", type=Path, default=None, help="default: FUNNELHOUSE_ALERT_RULES")
-    backtest = commands.add_parser(
-        "backtest", help="show what the rules would have said about the past, or a simulation"
+    rules.set_defaults(run=_show_rules)
+    _add_backtest(
+        commands.add_parser("backtest", help="show what the rules would have said about the past, or a simulation")
     )
+    return parser
+
+
+def _add_backtest(backtest: argparse.ArgumentParser) -> None:
     backtest.add_argument(
         "--days", type=whole_number(1), default=None, help="so many of the newest complete days; default: all"
     )
@@ -66,50 +81,38 @@ def main(arguments: list[str] | None = None) -> int:
         "--years", type=whole_number(1), default=100, help="simulated years of each size (%(default)s)"
     )
     backtest.add_argument("--seed", type=whole_number(0), default=1, help="of the simulation (%(default)s)")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    settings = load_settings()
-    try:
-        return _run(options, settings)
-    except RulesError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except (AlertDeliveryError, NothingPublishedError, AnswerError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyError as error:
-        print(error.args[0], file=sys.stderr)
-        return 1
+    backtest.set_defaults(run=_backtest)
 
 
-def _run(options: argparse.Namespace, settings: Settings) -> int:
-    now_id = f"manual__{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S}"
-    if options.command == "check":
-        as_of = options.as_of
-        if as_of is not None and as_of.tzinfo is None:
-            as_of = as_of.replace(tzinfo=settings.zone)
-        report = check_and_send(settings, run_id=options.run_id or now_id, as_of=as_of)
-        print(json.dumps(report.to_dict(), indent=1) if options.json else _say_report(report))
-    elif options.command == "follow-up":
-        print(_say_delivery(follow_up(settings, run_id=now_id)))
-    elif options.command == "list":
-        _list(settings)
-    elif options.command == "show":
-        _show(settings, options.incident)
-    elif options.command in ("ack", "snooze", "expected"):
-        kind: Answer = "acknowledge" if options.command == "ack" else options.command
-        by = options.by or getpass.getuser()
-        print(answer(settings, options.incident, kind, by=by, until=getattr(options, "until", None)))
-        deliver_outbox(settings)
-    elif options.command == "deliver":
-        delivery = deliver_outbox(settings)
-        print(f"{delivery.sent} sent, {delivery.rendered} rendered, {delivery.pending} pending")
-    elif options.command == "serve":
-        return _serve(settings, options.host, options.port)
-    elif options.command == "backtest":
-        _backtest(settings, options)
-    else:
-        _show_rules(options.path or settings.alert_rules)
+def _name_run() -> str:
+    return f"manual__{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S}"
+
+
+def _check(options: argparse.Namespace, settings: Settings) -> int:
+    as_of = options.as_of
+    if as_of is not None and as_of.tzinfo is None:
+        as_of = as_of.replace(tzinfo=settings.zone)
+    report = check_and_send(settings, run_id=options.run_id or _name_run(), as_of=as_of)
+    print(json.dumps(report.to_dict(), indent=1) if options.json else _say_report(report))
+    return 0
+
+
+def _follow_up(options: argparse.Namespace, settings: Settings) -> int:
+    print(_say_delivery(follow_up(settings, run_id=_name_run())))
+    return 0
+
+
+def _answer(options: argparse.Namespace, settings: Settings) -> int:
+    kind: Answer = "acknowledge" if options.command == "ack" else options.command
+    by = options.by or getpass.getuser()
+    print(answer(settings, options.incident, kind, by=by, until=getattr(options, "until", None)))
+    deliver_outbox(settings)
+    return 0
+
+
+def _deliver(options: argparse.Namespace, settings: Settings) -> int:
+    delivery = deliver_outbox(settings)
+    print(f"{delivery.sent} sent, {delivery.rendered} rendered, {delivery.pending} pending")
     return 0
 
 
@@ -130,7 +133,7 @@ def _say_delivery(report: AlertReport) -> str:
     return f"{report.sent} sent, {report.rendered} rendered, {report.pending} pending, {report.resolved} resolved"
 
 
-def _list(settings: Settings) -> None:
+def _list(options: argparse.Namespace, settings: Settings) -> int:
     with open_state(settings) as state:
         incidents.create_tables(state)
         outbox.create_table(state)
@@ -152,9 +155,11 @@ def _list(settings: Settings) -> None:
         )
         if row["incident_id"] in waiting:
             print(f"             waits to be sent: {waiting[row['incident_id']] or 'not tried yet'}")
+    return 0
 
 
-def _show(settings: Settings, incident_id: str) -> None:
+def _show(options: argparse.Namespace, settings: Settings) -> int:
+    incident_id = options.incident
     with open_state(settings) as state:
         incidents.create_tables(state)
         row = incidents.read_incident(state, incident_id)
@@ -167,14 +172,15 @@ def _show(settings: Settings, incident_id: str) -> None:
     if message.exists():
         print(message.read_text(encoding="utf-8"))
     print("\n".join(history))
+    return 0
 
 
-def _serve(settings: Settings, host: str, port: int) -> int:
+def _serve(options: argparse.Namespace, settings: Settings) -> int:
+    host = options.host
     if settings.slack_signing_secret is None:
-        print("set FUNNELHOUSE_SLACK_SIGNING_SECRET to the app's signing secret (Basic Information)", file=sys.stderr)
-        return 1
+        raise SettingsError("set FUNNELHOUSE_SLACK_SIGNING_SECRET to the app's signing secret (Basic Information)")
     logging.getLogger("alerts").setLevel(logging.INFO)
-    server = AnswerServer(settings, host, port)
+    server = AnswerServer(settings, host, options.port)
     print(f"taking answers at http://{host}:{server.server_address[1]}{PATH}", flush=True)
     try:
         server.serve_forever()
@@ -183,23 +189,25 @@ def _serve(settings: Settings, host: str, port: int) -> int:
     return 0
 
 
-def _show_rules(path: Path) -> None:
+def _show_rules(options: argparse.Namespace, settings: Settings) -> int:
+    path = options.path or settings.alert_rules
     book = load_rules(path)
     print(f"{path}: {len(book.rules)} rules, valid; the last {book.check_last_days} complete days are checked.")
     for rule in book.rules:
         watched = f"{rule.kpi} {' or '.join(rule.directions)} the expectation" if rule.kind == "kpi" else rule.kind
         by = f", also by {' and '.join(rule.dimensions)}" if rule.dimensions else ""
         print(f"  {rule.name} ({rule.severity}, {rule.owner}): {watched}{by}: {'; '.join(rule.say_limits())}")
+    return 0
 
 
-def _backtest(settings: Settings, options: argparse.Namespace) -> None:
+def _backtest(options: argparse.Namespace, settings: Settings) -> int:
     from alerts.backtest import draw_backtest, replay, say_backtest
     from alerts.simulate import say_table, simulate
 
     book = load_rules(settings.alert_rules)
     if options.simulate:
         print(say_table(simulate(book, years=options.years, seed=options.seed)))
-        return
+        return 0
     with open_published(settings) as warehouse:
         check_columns(warehouse, book.rules, settings.alert_rules)
         result = replay(warehouse, book, as_of=dt.datetime.now(settings.zone), days=options.days)
@@ -208,6 +216,7 @@ def _backtest(settings: Settings, options: argparse.Namespace) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(draw_backtest(result))
     print(f"Chart: {path}")
+    return 0
 
 
 if __name__ == "__main__":

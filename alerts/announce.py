@@ -12,7 +12,7 @@ from alerts import incidents, outbox
 from alerts.delivery import configured_channels
 from alerts.facts import EventFacts, IncidentFacts, Member
 from alerts.rules import QuietHours, Rule
-from warehouse.settings import Settings
+from foundation.settings import Settings
 
 # A mail is for what somebody should look at; how the figures of a known incident move is told where it can be ignored.
 _MAILED = {"opened", "reopened", "woken", "escalated", "expected", "withdrawn", "resolved", "folded_away"}

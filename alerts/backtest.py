@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from alerts.evaluation import evaluate_rules
-from alerts.kpis import DAILY_TABLE
+from alerts.kpis import DAILY_TABLE, KpiTablesError
 from alerts.rules import Rule, RuleBook
 from alerts.text import say_value
 from alerts.verdicts import Check
@@ -54,7 +54,7 @@ class Backtest:
 def replay(warehouse: duckdb.DuckDBPyConnection, book: RuleBook, *, as_of: dt.datetime, days: int | None) -> Backtest:
     """Evaluate the newest `days` complete days (None: all), each from the days before it alone.
 
-    The days are replayed as they are now, complete, even if they came late or were rewritten. Raises RuntimeError
+    The days are replayed as they are now, complete, even if they came late or were rewritten. Raises `KpiTablesError`
     when no complete day is published.
     """
     dates = [
@@ -64,7 +64,7 @@ def replay(warehouse: duckdb.DuckDBPyConnection, book: RuleBook, *, as_of: dt.da
         ).fetchall()
     ]
     if not dates:
-        raise RuntimeError(f"{DAILY_TABLE} has no complete day to replay")
+        raise KpiTablesError(f"{DAILY_TABLE} has no complete day to replay")
     dates = dates[-days:] if days else dates
     found = evaluate_rules(warehouse, book, as_of=as_of, excluded={}, since=dates[0])
     checks = [check for check in found if not check.is_provisional]

@@ -43,8 +43,8 @@ from alerts.redaction import redact, secrets_of
 from alerts.slack import Posted, SlackSender
 from alerts.text import escape_code
 from alerts.webhook import post_event
-from warehouse.settings import Settings
-from warehouse.state import open_state
+from foundation.settings import Settings
+from foundation.state import open_state
 
 log = logging.getLogger(__name__)
 

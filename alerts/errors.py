@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from foundation.errors import FunnelhouseError
 
-class AlertDeliveryError(RuntimeError):
+
+class AlertDeliveryError(FunnelhouseError):
     """A message could not be delivered; it stays in the outbox and goes out with the next delivery."""
 
 

@@ -1,6 +1,6 @@
 """Checks, incidents and what happened to them, in the state file.
 
-Everything here runs inside the caller's transaction of `warehouse.state.open_state`, so that an incident, its events
+Everything here runs inside the caller's transaction of `foundation.state.open_state`, so that an incident, its events
 and the messages about them are recorded together or not at all.
 """
 
@@ -18,6 +18,7 @@ from typing import Any
 from alerts.facts import RUN_KINDS
 from alerts.rules import Rule
 from alerts.verdicts import Check
+from foundation.errors import FunnelhouseError
 
 # Statuses of an incident that is not over; escalation happens to an open one and is no status of its own.
 LIVE = ("open", "acknowledged", "snoozed")
@@ -148,6 +149,10 @@ _CHECK_FIELDS = (
     "is_expected_event",
 )
 _FIGURES = ("observed", "expected", "band_low", "band_high", "z", "volume", "reason")
+
+
+class UnknownIncidentError(FunnelhouseError):
+    """There is no incident of that id."""
 
 
 def create_tables(state: sqlite3.Connection) -> None:
@@ -487,10 +492,10 @@ def covered_days(state: sqlite3.Connection, incident_id: str) -> list[dt.date]:
 
 
 def read_incident(state: sqlite3.Connection, incident_id: str) -> sqlite3.Row:
-    """One incident; raises KeyError when there is none of that id."""
+    """One incident; raises `UnknownIncidentError` when there is none of that id."""
     row = state.execute("select * from alert_incidents where incident_id = ?", (incident_id,)).fetchone()
     if row is None:
-        raise KeyError(f"there is no incident {incident_id!r}; `python -m alerts list` shows them")
+        raise UnknownIncidentError(f"there is no incident {incident_id!r}; `python -m alerts list` shows them")
     assert isinstance(row, sqlite3.Row)
     return row
 

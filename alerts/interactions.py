@@ -20,9 +20,11 @@ from pydantic import SecretStr
 
 from alerts.delivery import deliver_outbox
 from alerts.errors import AlertDeliveryError
+from alerts.incidents import UnknownIncidentError
 from alerts.responses import Answer, AnswerError, answer_in
-from warehouse.settings import Settings
-from warehouse.state import open_state
+from foundation.errors import FunnelhouseError
+from foundation.settings import Settings
+from foundation.state import open_state
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,11 @@ _ACTIONS: dict[str, tuple[Answer, int | None]] = {
 }
 
 
-class UntrustedRequestError(ValueError):
+class RequestError(FunnelhouseError):
+    """A request is no answer of an alert's button."""
+
+
+class UntrustedRequestError(RequestError):
     """The request is not from Slack, is too old, or has been seen before."""
 
 
@@ -56,7 +62,7 @@ def verify_signature(secret: SecretStr, *, timestamp: str, body: bytes, signatur
 def take_answer(settings: Settings, *, timestamp: str, body: bytes, signature: str, now: float | None = None) -> str:
     """Verify a request and record its answer, both or neither; returns what was done, for the log.
 
-    Raises `UntrustedRequestError`, and `ValueError` for a signed request that is no answer of these buttons.
+    Raises `UntrustedRequestError`, and `RequestError` for a signed request that is no answer of these buttons.
     """
     if settings.slack_signing_secret is None:
         raise UntrustedRequestError("FUNNELHOUSE_SLACK_SIGNING_SECRET is not set")
@@ -79,12 +85,12 @@ def take_answer(settings: Settings, *, timestamp: str, body: bytes, signature: s
                 until=until,
                 as_of=dt.datetime.fromtimestamp(moment, dt.UTC),
             )
-        except (AnswerError, KeyError) as error:
-            return f"nothing to do: {error.args[0]}"
+        except (AnswerError, UnknownIncidentError) as error:
+            return f"nothing to do: {error}"
 
 
 def read_payload(body: bytes) -> tuple[Answer, str, str, int | None]:
-    """The answer, the incident's id, who gave it, and for how many days. Raises `ValueError` for anything else."""
+    """The answer, the incident's id, who gave it, and for how many days. Raises `RequestError` for anything else."""
     try:
         (text,) = parse_qs(body.decode(), strict_parsing=True)["payload"]
         payload: dict[str, Any] = json.loads(text)
@@ -94,7 +100,7 @@ def read_payload(body: bytes) -> tuple[Answer, str, str, int | None]:
         by = str(user["id"])
         incident_id = str(action["value"])
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise ValueError(f"not an answer of an alert's button: {type(error).__name__}") from None
+        raise RequestError(f"not an answer of an alert's button: {type(error).__name__}") from None
     return kind, incident_id, by, days
 
 
@@ -196,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
         except UntrustedRequestError as error:
             log.warning("refused a request: %s", error)
             return self._answer(401)
-        except ValueError as error:
+        except RequestError as error:
             log.warning("%s", error)
             return self._answer(400)
         log.info("%s", done)

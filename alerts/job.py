@@ -23,9 +23,9 @@ from alerts.rules import Direction, Rule, RuleBook, load_rules
 from alerts.runs import check_schedule, report_success
 from alerts.text import say_value
 from alerts.verdicts import Check
-from warehouse.connect import open_published
-from warehouse.settings import Settings
-from warehouse.state import open_state
+from foundation.connect import open_published
+from foundation.settings import Settings
+from foundation.state import open_state
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,16 @@ import numpy as np
 
 from alerts.rules import Rule, RulesError, line_of_rule
 from alerts.statistics import Bools, Floats, Scale
+from foundation.errors import FunnelhouseError
 
 DAILY_TABLE = "marts.agg_kpis_daily"
 DIMENSION_TABLE = "marts.agg_kpis_daily_by_dimension"
 # A dimension with more values (landing pages) is watched for the largest of them.
 MOST_VALUES = 50
+
+
+class KpiTablesError(FunnelhouseError):
+    """The published warehouse has no KPIs to check."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ def check_columns(warehouse: duckdb.DuckDBPyConnection, rules: list[Rule], rules
     """Raise `RulesError` with file and line when a rule names a column or dimension that the KPI tables lack."""
     daily = _number_columns(warehouse, DAILY_TABLE)
     if not daily:
-        raise RuntimeError(f"{DAILY_TABLE} is not in the published warehouse: build and publish the marts first")
+        raise KpiTablesError(f"{DAILY_TABLE} is not in the published warehouse: build and publish the marts first")
     by_dimension = _number_columns(warehouse, DIMENSION_TABLE)
     dimensions: set[str] = set()
     if by_dimension:

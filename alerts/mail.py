@@ -13,7 +13,7 @@ from pathlib import Path
 from alerts.errors import AlertDeliveryError, ChannelRejectedError, ChannelUnavailableError, MessageRefusedError
 from alerts.redaction import redact
 from alerts.text import cut
-from warehouse.settings import Settings
+from foundation.settings import Settings
 
 log = logging.getLogger(__name__)
 

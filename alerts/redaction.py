@@ -6,7 +6,7 @@ import re
 
 from pydantic import SecretStr
 
-from warehouse.settings import Settings
+from foundation.settings import Settings
 
 _PATTERNS = (
     (re.compile(r"\bxox[a-z](?:\.xox[a-z])?-[A-Za-z0-9-]{4,}"), "[redacted]"),

@@ -11,13 +11,14 @@ from alerts.announce import announce, iso, note_event, refresh_facts
 from alerts.facts import RUN_KINDS, IncidentFacts
 from alerts.rules import RulesError, load_rules
 from alerts.text import cut, say_date
-from warehouse.settings import Settings
-from warehouse.state import open_state
+from foundation.errors import FunnelhouseError
+from foundation.settings import Settings
+from foundation.state import open_state
 
 Answer = Literal["acknowledge", "snooze", "expected"]
 
 
-class AnswerError(ValueError):
+class AnswerError(FunnelhouseError):
     """The answer does not fit the incident; the message says why."""
 
 
@@ -34,7 +35,7 @@ def answer(
 
     An answer to an incident that another one speaks for counts for that other one. `until` is the day on which a
     snooze ends (default: tomorrow), or the last expected day (default: the incident's last).
-    Raises `KeyError` for an unknown incident and `AnswerError` for an answer that does not fit.
+    Raises `UnknownIncidentError` and `AnswerError` for an answer that does not fit.
     """
     with open_state(settings) as state:
         return answer_in(state, settings, incident_id, kind, by=by, until=until, as_of=as_of)

@@ -10,6 +10,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from foundation.errors import FunnelhouseError
+
 Direction = Literal["above", "below"]
 Unit = Literal["share", "seconds", "usd", "count", "hours"]
 Kind = Literal["kpi", "data_late", "data_missing", "validation_failed", "model_drift"]
@@ -20,8 +22,10 @@ Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class RulesError(ValueError):
+class RulesError(FunnelhouseError):
     """The rules cannot be used; every line of the message starts with `file:line:`."""
+
+    prefix = ""
 
 
 class Bounds(BaseModel):

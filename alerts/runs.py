@@ -12,8 +12,8 @@ from alerts.announce import News, announce, iso, note_event, refresh_facts
 from alerts.delivery import Delivery, deliver_outbox
 from alerts.facts import RUN_KINDS, IncidentFacts
 from alerts.redaction import redact, secrets_of
-from warehouse.settings import Settings
-from warehouse.state import open_state
+from foundation.settings import Settings
+from foundation.state import open_state
 
 DAILY_DAG = "ga4_daily"
 

@@ -15,7 +15,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from alerts.errors import AlertDeliveryError, ChannelRejectedError, ChannelUnavailableError, MessageRefusedError
 from alerts.redaction import redact
-from warehouse.settings import Settings
+from foundation.settings import Settings
 
 log = logging.getLogger(__name__)
 

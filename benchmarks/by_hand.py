@@ -11,9 +11,9 @@ from typing import Any
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
 
+from foundation.connect import open_build
+from foundation.settings import Settings
 from warehouse.build import dbt_environment
-from warehouse.connect import open_build
-from warehouse.settings import Settings
 from warehouse.transaction import begin, dbt_vars
 
 FEATURES = (

@@ -28,7 +28,7 @@ def measure(code: str, environment: dict[str, str]) -> Cost:
     started = time.perf_counter()
     script = (
         "import resource, sys\n"
-        "from warehouse.settings import load_settings\n"
+        "from foundation.settings import load_settings\n"
         "settings = load_settings()\n"
         f"{code}\n"
         "print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"

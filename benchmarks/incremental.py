@@ -9,8 +9,8 @@ from pathlib import Path
 
 from benchmarks.costs import Cost, measure, print_costs
 from benchmarks.lakes import WORK, environment_for, make_lake
+from foundation.settings import Settings
 from warehouse.lake import PARTITION_PREFIX
-from warehouse.settings import Settings
 
 TRIES = 3  # of a build that takes seconds
 BUILD = (

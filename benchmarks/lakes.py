@@ -12,8 +12,8 @@ from pathlib import Path
 
 import duckdb
 
+from foundation.settings import Settings, load_settings
 from warehouse.lake import MANIFEST_NAME, Manifest, read_manifests
-from warehouse.settings import Settings, load_settings
 
 PROJECT = Path(__file__).resolve().parent.parent
 WORK = PROJECT / "benchmarks" / ".work"

@@ -10,7 +10,7 @@ import sys
 from benchmarks.costs import Cost, measure, print_costs
 from benchmarks.lakes import WORK, environment_for, make_lake
 from benchmarks.pipeline import PLAIN_SESSION_QUERY
-from warehouse.settings import Settings
+from foundation.settings import Settings
 
 SESSIONS = 90_000  # of the largest shop that is generated; beyond it, its visitors are copied
 ROWS_PER_SESSION = 11.1

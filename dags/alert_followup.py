@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import CronTriggerTimetable, dag, get_current_context, task
 
 from dags.common import DEFAULT_ARGS, START_DATE
-from warehouse.settings import load_settings
+from foundation.settings import load_settings
 
 _settings = load_settings()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from warehouse.settings import Settings, load_settings
+from foundation.settings import Settings, load_settings
 
 START_DATE = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 WAREHOUSE = "funnelhouse://warehouse"

@@ -9,7 +9,7 @@ from airflow.exceptions import AirflowFailException
 from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, dag, get_current_context, task
 
 from dags.common import DEFAULT_ARGS, MODELS, START_DATE, WAREHOUSE, WAREHOUSE_POOL, report_run_failure
-from warehouse.settings import load_settings
+from foundation.settings import load_settings
 
 _settings = load_settings()
 _on_new_models = [Asset(MODELS)]
@@ -53,15 +53,15 @@ def ga4_daily() -> None:
     @task(execution_timeout=dt.timedelta(hours=6))
     def load_changed_days() -> dict[str, Any]:
         """Load new and rewritten days of the export into the lake."""
+        from foundation.settings import load_settings
         from ingest.job import load_changed_days as load
-        from warehouse.settings import load_settings
 
         return load(load_settings()).to_dict()
 
     @task.short_circuit(ignore_downstream_trigger_rules=False)
     def plan_build() -> bool:
         """Go on only if the published warehouse would change."""
-        from warehouse.settings import load_settings
+        from foundation.settings import load_settings
         from warehouse.transaction import plan_build as plan
 
         build_plan = plan(load_settings())
@@ -76,8 +76,8 @@ def ga4_daily() -> None:
     @task(pool=WAREHOUSE_POOL, execution_timeout=dt.timedelta(hours=6))
     def build_marts() -> dict[str, Any]:
         """Copy the published warehouse and run dbt on the copy: staging, sessions, marts, features."""
+        from foundation.settings import load_settings
         from warehouse.build import build_marts as build
-        from warehouse.settings import load_settings
 
         return build(load_settings(), run_id=_run_id()).to_dict()
 
@@ -89,8 +89,8 @@ def ga4_daily() -> None:
     @task(pool=WAREHOUSE_POOL)
     def score_sessions() -> dict[str, Any]:
         """Score new and changed sessions with the champion models."""
+        from foundation.settings import load_settings
         from ml.jobs.score import score_sessions as score
-        from warehouse.settings import load_settings
         from warehouse.transaction import champion_versions, record_champions
 
         settings = load_settings()
@@ -103,8 +103,8 @@ def ga4_daily() -> None:
     @task(pool=WAREHOUSE_POOL)
     def build_scores() -> dict[str, Any]:
         """Run dbt on what depends on the scores."""
+        from foundation.settings import load_settings
         from warehouse.build import build_scores as build
-        from warehouse.settings import load_settings
 
         return build(load_settings()).to_dict()
 
@@ -116,7 +116,7 @@ def ga4_daily() -> None:
     @task(pool=WAREHOUSE_POOL, outlets=[Asset(WAREHOUSE)])
     def publish() -> bool:
         """Put the audited build in the published warehouse's place."""
-        from warehouse.settings import load_settings
+        from foundation.settings import load_settings
         from warehouse.transaction import publish as replace_published
 
         return replace_published(load_settings(), run_id=_run_id())
@@ -153,7 +153,7 @@ def _run_id() -> str:
 
 def _validate(suite: Any) -> dict[str, Any]:
     from expectations.job import ValidationFailedError, validate
-    from warehouse.settings import load_settings
+    from foundation.settings import load_settings
 
     try:
         return validate(load_settings(), suite, run_id=_run_id()).to_dict()

@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, dag, get_current_context, task
 
 from dags.common import DEFAULT_ARGS, MODELS, START_DATE, WAREHOUSE, report_run_failure, report_run_success
-from warehouse.settings import load_settings
+from foundation.settings import load_settings
 
 _settings = load_settings()
 _on_publication = [Asset(WAREHOUSE)]
@@ -47,9 +47,9 @@ def model_retraining() -> None:
     @task.short_circuit
     def decide() -> dict[str, str]:
         """The models to train, each with the reason; none of them: stop here."""
+        from foundation.settings import load_settings
         from ml.jobs.drift import explain_retraining
         from ml.jobs.report import MODEL_NAMES
-        from warehouse.settings import load_settings
 
         settings = load_settings()
         if not settings.published_path.exists():
@@ -65,8 +65,8 @@ def model_retraining() -> None:
     @task(execution_timeout=dt.timedelta(hours=6))
     def train_models(due: Any) -> dict[str, Any]:
         """Train the models that are due, judge them on held-out days, and promote."""
+        from foundation.settings import load_settings
         from ml.jobs.train import train_models as train
-        from warehouse.settings import load_settings
 
         settings = load_settings()
         # only the sample shop knows the truth, and only the report reads it

@@ -7,30 +7,30 @@ import datetime as dt
 import sys
 
 from expectations.job import ValidationFailedError, ValidationReport, validate
-from expectations.landing import LakeFileError
-from expectations.marts import BuildIncompleteError
-from expectations.suites import SuiteError
-from warehouse.command import tell_errors
-from warehouse.lake import ManifestError
-from warehouse.settings import load_settings
+from foundation.command import run_command
+from foundation.settings import Settings
 
 
-@tell_errors
 def main(arguments: list[str] | None = None) -> int:
-    """Validate one suite and print what was not met; 0 when the gate is open, 1 when it is shut, 2 on an error."""
+    """Validate one suite and print what was not met; the exit code is 0 when the gate is open, 1 when it is shut."""
+    return run_command(_make_parser(), arguments)
+
+
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m expectations", description=__doc__)
     parser.add_argument("suite", choices=("landing", "marts", "scores"))
     parser.add_argument("--run-id", help="id under which the results are kept (default: manual__<now>)")
-    parsed = parser.parse_args(arguments)
-    run_id = parsed.run_id or f"manual__{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S}"
+    parser.set_defaults(run=_validate)
+    return parser
+
+
+def _validate(options: argparse.Namespace, settings: Settings) -> int:
+    run_id = options.run_id or f"manual__{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S}"
     try:
-        report = validate(load_settings(), parsed.suite, run_id=run_id)
+        report = validate(settings, options.suite, run_id=run_id)
     except ValidationFailedError as error:
         print_report(error.report)
-        return 1
-    except (LakeFileError, ManifestError, BuildIncompleteError, SuiteError) as error:
-        print(f"{parsed.suite}: {error}", file=sys.stderr)
-        return 2
+        return error.exit_code
     print_report(report)
     return 0
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from expectations.suites import Expectation, Suite
-from warehouse.settings import Settings
+from foundation.settings import Settings
 
 KEPT_RUNS = 20  # data docs of this many runs of a suite are kept; all results stay longer, in validation_results
 SHOWN_ROWS = 5  # examples in a message

@@ -16,7 +16,8 @@ from expectations.marts import prepare_marts, prepare_scores
 from expectations.results import record_outcomes
 from expectations.scope import Scope, open_memory
 from expectations.suites import load_suite
-from warehouse.settings import Settings
+from foundation.errors import FunnelhouseError
+from foundation.settings import Settings
 
 SuiteName = Literal["landing", "marts", "scores"]
 
@@ -65,7 +66,7 @@ class ValidationReport:
         return f"{self.suite}: {counts} over {self.scope} in {self.seconds:.1f} s"
 
 
-class ValidationFailedError(RuntimeError):
+class ValidationFailedError(FunnelhouseError):
     """An expectation of severity fail was not met; `report` has the details."""
 
     def __init__(self, report: ValidationReport) -> None:

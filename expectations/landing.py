@@ -8,10 +8,11 @@ from pathlib import Path
 import duckdb
 
 from expectations.scope import Scope, quote
-from warehouse.connect import NothingPublishedError, open_published
+from foundation.connect import open_published
+from foundation.errors import FunnelhouseError, NothingPublishedError
+from foundation.settings import Settings
 from warehouse.ga4_schema import EVENT_COLUMNS, REQUIRED_COLUMNS
 from warehouse.lake import PARTITION_PREFIX, Manifest, carry_unknown_columns, partition_dir, read_manifests
-from warehouse.settings import Settings
 
 # What the scan reads; a file in which one of these has another type is left out, and column_types_canonical fails.
 PROFILED_COLUMNS = ("event_date", "event_timestamp", "event_name", "event_params", "user_pseudo_id", "stream_id")
@@ -20,7 +21,7 @@ BATCH_ROWS = 1_000_000
 HISTORY_DAYS = 7  # with fewer daily tables in the four weeks before a day, its volume is not judged
 
 
-class LakeFileError(RuntimeError):
+class LakeFileError(FunnelhouseError):
     """A file that a manifest vouches for is missing or cannot be read."""
 
 

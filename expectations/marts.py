@@ -5,7 +5,8 @@ from __future__ import annotations
 import duckdb
 
 from expectations.scope import Scope, quote
-from warehouse.settings import Settings
+from foundation.errors import FunnelhouseError
+from foundation.settings import Settings
 
 MART_TABLES = (
     "staging.stg_ga4__events",
@@ -20,7 +21,7 @@ MART_TABLES = (
 )
 
 
-class BuildIncompleteError(RuntimeError):
+class BuildIncompleteError(FunnelhouseError):
     """The build file lacks a table that dbt or the transaction around it should have made."""
 
 

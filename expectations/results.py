@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 
 from expectations.checkpoint import Outcome
-from warehouse.settings import Settings
-from warehouse.state import open_state
+from foundation.settings import Settings
+from foundation.state import open_state
 
 KEPT_DAYS = 400
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from warehouse.settings import Settings
+from foundation.settings import Settings
 
 
 @dataclass(frozen=True)

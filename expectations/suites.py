@@ -8,12 +8,14 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from foundation.errors import FunnelhouseError
+
 SUITES_DIR = Path(__file__).resolve().parent / "suites"
 
 Severity = Literal["fail", "warn"]
 
 
-class SuiteError(ValueError):
+class SuiteError(FunnelhouseError):
     """A suite file is not what it should be."""
 
 

@@ -3,43 +3,39 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections import Counter
 
+from foundation.command import run_command
+from foundation.settings import Settings
 from ingest.forget import ForgetError, Person, find_person, forget_person
 from ingest.job import load_changed_days, plan_load
-from ingest.place import LakeLockedError
-from ingest.source import SourceError
-from warehouse.command import tell_errors
-from warehouse.forgotten import ForgottenListError
-from warehouse.settings import Settings, load_settings
 
 _SHOWN_IDS = 10
 
 
-@tell_errors
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code (0 also when files were quarantined: the other days are loaded)."""
+    return run_command(_make_parser(), arguments)
+
+
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ingest", description=__doc__)
     parser.add_argument("--dry-run", action="store_true", help="say what would be loaded, and change nothing")
-    commands = parser.add_subparsers(dest="command")
+    parser.set_defaults(run=_load)
+    commands = parser.add_subparsers()
     forget = commands.add_parser("forget", help="remove a person from the lake and keep them out for good")
     forget.add_argument("user", help="a user_id or a user_pseudo_id")
     forget.add_argument("--yes", action="store_true", help="do not ask")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    settings = load_settings()
-    try:
-        if options.command == "forget":
-            return _forget(settings, options.user, is_confirmed=options.yes)
-        if options.dry_run:
-            _print_plan(settings)
-        else:
-            print(load_changed_days(settings).to_text())
-    except (SourceError, LakeLockedError, ForgetError, ForgottenListError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    forget.set_defaults(run=_forget)
+    return parser
+
+
+def _load(options: argparse.Namespace, settings: Settings) -> int:
+    if options.dry_run:
+        _print_plan(settings)
+    else:
+        print(load_changed_days(settings).to_text())
     return 0
 
 
@@ -54,12 +50,12 @@ def _print_plan(settings: Settings) -> None:
     print("; ".join([*(f"{number} {what}" for what, number in sorted(counts.items())), size]))
 
 
-def _forget(settings: Settings, user: str, *, is_confirmed: bool) -> int:
+def _forget(options: argparse.Namespace, settings: Settings) -> int:
+    user = options.user
     print(_describe(find_person(settings, user)))
-    if not is_confirmed:
+    if not options.yes:
         if not sys.stdin.isatty():
-            print("error: nobody is there to ask; add --yes to forget them", file=sys.stderr)
-            return 1
+            raise ForgetError("nobody is there to ask; add --yes to forget them")
         answer = input("Remove these rows, and keep these ids out for good? There is no way back. [y/N] ")
         if answer.strip().lower() not in {"y", "yes"}:
             print("nothing was changed")
@@ -96,4 +92,4 @@ def _list(ids: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

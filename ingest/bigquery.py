@@ -32,10 +32,10 @@ from google.cloud import bigquery
 from requests.exceptions import ContentDecodingError, RequestException
 from tqdm import tqdm
 
+from foundation.settings import Settings
 from ingest.names import ImpossibleNameError, parse_table_name
 from ingest.source import FetchError, ListedFile, Listing, SourceError, SourceTable
 from warehouse.lake import SourceFile
-from warehouse.settings import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from foundation.errors import FunnelhouseError
 from ingest.cast import AS_EXPORTED, Field, compare_columns, list_doubts, write_cast
 from ingest.names import Form
 from warehouse.ga4_schema import EVENT_COLUMNS, REQUIRED_COLUMNS
@@ -18,7 +19,7 @@ _MAY_BE_ABSENT_IN_NDJSON = {"user_pseudo_id"}
 _READ_NDJSON = "format = 'newline_delimited', compression = 'none', hive_partitioning = false"
 
 
-class UnreadableFileError(Exception):
+class UnreadableFileError(FunnelhouseError):
     """A file that cannot be loaded: why, where in it, and what to do."""
 
     def __init__(self, reason: str, *, what_to_do: str, row: int | None = None, column: str | None = None) -> None:

@@ -6,8 +6,8 @@ import os
 
 import duckdb
 
+from foundation.settings import Settings
 from ingest.place import staging_dir
-from warehouse.settings import Settings
 
 # Each thread holds a block of rows or JSON: without a bound, a large machine would not fit into the memory limit.
 _MAX_THREADS = 4

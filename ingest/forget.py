@@ -14,14 +14,15 @@ from pathlib import Path
 import duckdb
 import yaml
 
+from foundation.errors import FunnelhouseError
+from foundation.settings import Settings
+from foundation.state import open_state
 from ingest import place, quarantine
 from ingest.content import hash_content
 from ingest.convert import quote_path, quote_text
 from ingest.engine import open_engine
 from warehouse.forgotten import Forgotten, add_forgotten, mark_purged, read_forgotten
 from warehouse.lake import PARTITION_PREFIX, Manifest, partition_dir, read_manifests
-from warehouse.settings import Settings
-from warehouse.state import open_state
 from warehouse.transaction import request_full_rebuild
 
 # More than any person has: an id that stands for nobody (the login "test", the device of a kiosk) links everybody.
@@ -29,7 +30,7 @@ MAX_LINKED_IDS = 1000
 _REMOVED = "removed: it named sessions, and a person was forgotten"
 
 
-class ForgetError(RuntimeError):
+class ForgetError(FunnelhouseError):
     """A person cannot be forgotten; the message says what to do."""
 
 

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 import duckdb
 from tqdm import tqdm
 
+from foundation.settings import Settings
 from ingest import content, place, quarantine, resolve
 from ingest.convert import LakeFile, UnreadableFileError, write_lake_file
 from ingest.engine import open_engine
@@ -27,7 +28,6 @@ from ingest.report import LoadedDay, LoadReport
 from ingest.source import ExportSource, FetchError, ListedFile, SourceTable, open_source
 from warehouse.forgotten import Forgotten, add_forgotten
 from warehouse.lake import Manifest, SourceFile, read_manifests
-from warehouse.settings import Settings
 
 logger = logging.getLogger(__name__)
 

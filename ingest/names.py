@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from foundation.errors import FunnelhouseError
+
 Kind = Literal["daily", "fresh", "intraday"]
 Form = Literal["parquet", "ndjson"]
 
@@ -40,7 +42,7 @@ class TableFileName:
     delivery: str
 
 
-class ImpossibleNameError(ValueError):
+class ImpossibleNameError(FunnelhouseError):
     """The name looks like an events table, but no table can have it."""
 
 

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from foundation.errors import FunnelhouseError
+from foundation.settings import Settings
 from warehouse.lake import MANIFEST_NAME, PARTITION_PREFIX, Manifest, partition_dir
-from warehouse.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 
-class LakeLockedError(RuntimeError):
+class LakeLockedError(FunnelhouseError):
     """Another load is running on the same lake."""
 
 

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from foundation.settings import Settings
+from foundation.state import open_state
 from ingest.place import make_workspace
 from ingest.source import SourceTable
-from warehouse.settings import Settings
-from warehouse.state import open_state
 
 logger = logging.getLogger(__name__)
 

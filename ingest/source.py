@@ -15,9 +15,10 @@ from urllib.parse import unquote
 
 import fsspec
 
+from foundation.errors import FunnelhouseError
+from foundation.settings import Settings
 from ingest.names import Form, ImpossibleNameError, Kind, parse_file_name
 from warehouse.lake import SourceFile
-from warehouse.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +30,11 @@ _FETCH_ATTEMPTS = 3
 _MODIFIED_KEYS = ("LastModified", "mtime", "updated", "last_modified", "modified", "created")
 
 
-class SourceError(RuntimeError):
+class SourceError(FunnelhouseError):
     """The export cannot be read at all; the message says what to do."""
 
 
-class FetchError(RuntimeError):
+class FetchError(FunnelhouseError):
     """One file of the export could not be fetched."""
 
     def __init__(

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from foundation.command import run_command
+from foundation.settings import Settings
 from ml.core.card import RIVAL_NAMES
-from ml.core.contract import ContractError
 from ml.core.evaluation import BEST_FLAG
-from ml.io.registry import ModelRefusedError, ModelRegistry
-from ml.io.tables import TableError
+from ml.io.registry import ModelRegistry
 from ml.jobs.drift import ModelDrift, measure_drift
 from ml.jobs.evaluate import TableOptions, TableReport, evaluate_table
 from ml.jobs.report import MODEL_NAMES, ModelReport
 from ml.jobs.score import score_sessions
 from ml.jobs.train import train_models
-from warehouse.command import tell_errors
-from warehouse.connect import NothingPublishedError
-from warehouse.settings import Settings, load_settings
 
 SHOWN_METRICS = {
     "roc_auc": "AUC",
@@ -36,38 +33,38 @@ SHOWN_METRICS = {
 GAIN_METRICS = ("roc_auc", "average_precision", "lift_at_10_percent", "lift_at_20_percent")
 
 
-@tell_errors
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code, 1 with a message on standard error where it was refused."""
-    options = _make_parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        print("\n".join(_run(options, load_settings())))
-    except (ContractError, ModelRefusedError, NothingPublishedError, TableError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return run_command(_make_parser(), arguments)
 
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ml", description="Purchase propensity and behavioural segments.")
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(required=True)
     train = commands.add_parser("train", help="train on the published warehouse")
     train.add_argument("--truth", type=Path, help="Parquet file of true probabilities, to report against")
-    commands.add_parser("score", help="score the sessions of the build file with the champions")
-    commands.add_parser("drift", help="compare the days after the champions' training with their training days")
+    train.set_defaults(run=_train)
+    score = commands.add_parser("score", help="score the sessions of the build file with the champions")
+    score.set_defaults(run=_score)
+    drift = commands.add_parser("drift", help="compare the days after the champions' training with their training days")
+    drift.set_defaults(run=_drift)
     models = commands.add_parser("models", help="list the versions; compare, promote or roll back")
-    actions = models.add_subparsers(dest="action")
+    models.set_defaults(run=_list)
+    actions = models.add_subparsers()
     compare = actions.add_parser("compare", help="two versions of a model side by side")
     promote = actions.add_parser("promote", help="make a version the champion by hand")
     roll_back = actions.add_parser("rollback", help="make the previous champion the champion again")
-    for action in (compare, promote, roll_back):
+    retire = commands.add_parser("retire", help="leave a model without a champion; its scores become empty")
+    for action, run in ((compare, _compare), (promote, _promote), (roll_back, _roll_back), (retire, _retire)):
         action.add_argument("name", choices=MODEL_NAMES)
+        action.set_defaults(run=run)
     compare.add_argument("versions", nargs=2, metavar="VERSION")
     promote.add_argument("version", metavar="VERSION")
-    retire = commands.add_parser("retire", help="leave a model without a champion; its scores become empty")
-    retire.add_argument("name", choices=MODEL_NAMES)
-    table = commands.add_parser("evaluate", help="train and judge on a CSV or Parquet file of your own")
+    _add_evaluate(commands.add_parser("evaluate", help="train and judge on a CSV or Parquet file of your own"))
+    return parser
+
+
+def _add_evaluate(table: argparse.ArgumentParser) -> None:
     table.add_argument("table", type=Path, metavar="TABLE")
     table.add_argument("--label", required=True, help="column of true and false, or 0 and 1")
     table.add_argument("--time", required=True, help="date, timestamp, number or name of the period")
@@ -79,41 +76,62 @@ def _make_parser() -> argparse.ArgumentParser:
     table.add_argument("--test-from", help="first period that is held out; default: the last fifth")
     table.add_argument("--budget", type=float, default=60.0, help="CPU seconds, by estimate, for the search")
     table.add_argument("--out", type=Path, help="folder for model_card.html and evaluation.json")
-    return parser
+    table.set_defaults(run=_evaluate)
 
 
 def _split_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _run(options: argparse.Namespace, settings: Settings) -> list[str]:
-    if options.command == "train":
-        report = train_models(settings, truth=options.truth)
-        return [line for model in report.models for line in _describe_report(model)]
-    if options.command == "score":
-        return [score_sessions(settings).message]
-    if options.command == "drift":
-        return [line for model in measure_drift(settings).models for line in _describe_drift(model)]
-    if options.command == "evaluate":
-        names = ("label", "time", "features", "exclude", "categorical", "user", "order", "test_from", "budget", "out")
-        return _describe_table(
-            evaluate_table(options.table, TableOptions(**{name: getattr(options, name) for name in names}))
-        )
+def _say(lines: list[str]) -> int:
+    print("\n".join(lines))
+    return 0
+
+
+def _train(options: argparse.Namespace, settings: Settings) -> int:
+    report = train_models(settings, truth=options.truth)
+    return _say([line for model in report.models for line in _describe_report(model)])
+
+
+def _score(options: argparse.Namespace, settings: Settings) -> int:
+    return _say([score_sessions(settings).message])
+
+
+def _drift(options: argparse.Namespace, settings: Settings) -> int:
+    return _say([line for model in measure_drift(settings).models for line in _describe_drift(model)])
+
+
+def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
+    chosen = TableOptions(**{each.name: getattr(options, each.name) for each in fields(TableOptions)})
+    return _say(_describe_table(evaluate_table(options.table, chosen)))
+
+
+def _list(options: argparse.Namespace, settings: Settings) -> int:
+    return _say(_describe_versions(settings))
+
+
+def _compare(options: argparse.Namespace, settings: Settings) -> int:
+    return _say(_compare_versions(ModelRegistry(settings.models_dir), options.name, options.versions))
+
+
+def _promote(options: argparse.Namespace, settings: Settings) -> int:
     registry = ModelRegistry(settings.models_dir)
-    if options.command == "retire":
-        version = registry.retire(options.name)
-        return [f"{options.name}: {version} is no longer champion" if version else f"{options.name} has no champion"]
-    if options.action == "compare":
-        return _compare_versions(registry, options.name, options.versions)
-    if options.action == "promote":
-        registry.load(options.name, options.version)
-        earlier = registry.champion_version(options.name)
-        registry.promote(options.name, options.version, reason="promoted by hand")
-        return [f"{options.name}: {options.version} is champion, before it {earlier or 'none'}; the next run scores"]
-    if options.action == "rollback":
-        old, new = registry.roll_back(options.name)
-        return [f"{options.name}: {new} is champion again in the place of {old}; the next run scores"]
-    return _describe_versions(settings)
+    registry.load(options.name, options.version)
+    earlier = registry.champion_version(options.name)
+    registry.promote(options.name, options.version, reason="promoted by hand")
+    before = earlier or "none"
+    return _say([f"{options.name}: {options.version} is champion, before it {before}; the next run scores"])
+
+
+def _roll_back(options: argparse.Namespace, settings: Settings) -> int:
+    old, new = ModelRegistry(settings.models_dir).roll_back(options.name)
+    return _say([f"{options.name}: {new} is champion again in the place of {old}; the next run scores"])
+
+
+def _retire(options: argparse.Namespace, settings: Settings) -> int:
+    version = ModelRegistry(settings.models_dir).retire(options.name)
+    said = f"{options.name}: {version} is no longer champion" if version else f"{options.name} has no champion"
+    return _say([said])
 
 
 def _describe_report(model: ModelReport) -> list[str]:

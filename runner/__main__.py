@@ -11,78 +11,56 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import duckdb
-import requests
 
-from runner.airflow_parts import ADMIN, AirflowStartError, admin_password
-from runner.main_job import DAILY, RunFailedError, RunOutcome, run_to_the_end, say, start_and_keep, stop_kept
+from foundation.command import run_command, whole_number
+from foundation.connect import open_published
+from foundation.errors import FunnelhouseError, NothingPublishedError
+from foundation.settings import PROJECT_DIR, Settings
+from runner.airflow_parts import ADMIN, admin_password
+from runner.main_job import DAILY, RunOutcome, run_to_the_end, say, start_and_keep, stop_kept
 from runner.summary import summarise
-from warehouse.build import BuildFailedError, write_docs
-from warehouse.command import tell_errors, whole_number
-from warehouse.connect import NothingPublishedError, open_published
-from warehouse.settings import PROJECT_DIR, Settings, load_settings
+from warehouse.build import write_docs
 from warehouse.transaction import request_full_rebuild
 
 
-class BusyError(RuntimeError):
+class BusyError(FunnelhouseError):
     """Another run works in the same home."""
 
 
-@tell_errors
-def main() -> int:
+class QueryError(FunnelhouseError):
+    """DuckDB refuses a query."""
+
+
+def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and do what it says; the exit code is 0 only if that worked."""
-    parser = argparse.ArgumentParser(prog="python -m runner", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="run the main job to its end and print what came out")
-    run.add_argument("--rebuild", action="store_true", help="make every table anew from the lake")
-    up = commands.add_parser("up", help="start Airflow with its page and its schedules, and keep it running")
-    up.add_argument("--port", type=whole_number(1, 65535), default=8080)
-    commands.add_parser("down", help="stop what `up` started")
-    commands.add_parser("summary", help="print what is published")
-    commands.add_parser("docs", help="write the static documentation of all tables")
-    sql = commands.add_parser("sql", help="query the published warehouse")
-    sql.add_argument("query")
-    arguments = parser.parse_args()
     # so that `finally` stops Airflow on TERM and on a closed terminal as it does on Ctrl-C
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
-    try:
-        settings = load_settings()
-        if arguments.command == "run":
-            if arguments.rebuild:
-                request_full_rebuild(settings)
-            return _run(settings)
-        if arguments.command == "up":
-            return _up(settings, arguments.port)
-        if arguments.command == "down":
-            stopped = stop_kept(settings)
-            print(f"stopped {stopped} processes" if stopped else "nothing was running")
-            return 0
-        if arguments.command == "docs":
-            return _docs(settings)
-        if arguments.command == "sql":
-            with open_published(settings) as connection:
-                print(connection.sql(arguments.query))
-            return 0
-        print(summarise(settings))
-        return 0
-    except KeyboardInterrupt:
-        print("interrupted; nothing was left running, and what was published stays", file=sys.stderr)
-        return 130
-    except (
-        RunFailedError,
-        AirflowStartError,
-        BuildFailedError,
-        BusyError,
-        NothingPublishedError,
-        TimeoutError,
-        requests.RequestException,
-        duckdb.Error,
-    ) as error:
-        print(f"\nFAILED: {error}", file=sys.stderr)
-        return 1
+    interrupted = "interrupted; nothing was left running, and what was published stays"
+    return run_command(_make_parser(), arguments, when_interrupted=interrupted)
 
 
-def _run(settings: Settings) -> int:
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m runner", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    run = commands.add_parser("run", help="run the main job to its end and print what came out")
+    run.add_argument("--rebuild", action="store_true", help="make every table anew from the lake")
+    run.set_defaults(run=_run)
+    up = commands.add_parser("up", help="start Airflow with its page and its schedules, and keep it running")
+    up.add_argument("--port", type=whole_number(1, 65535), default=8080)
+    up.set_defaults(run=_up)
+    commands.add_parser("down", help="stop what `up` started").set_defaults(run=_down)
+    commands.add_parser("summary", help="print what is published").set_defaults(run=_summarise)
+    commands.add_parser("docs", help="write the static documentation of all tables").set_defaults(run=_docs)
+    sql = commands.add_parser("sql", help="query the published warehouse")
+    sql.add_argument("query")
+    sql.set_defaults(run=_sql)
+    return parser
+
+
+def _run(options: argparse.Namespace, settings: Settings) -> int:
+    if options.rebuild:
+        request_full_rebuild(settings)
     with _only_one(settings):
         _write_sample_shop(settings)
         outcome = run_to_the_end(settings)
@@ -106,18 +84,38 @@ def _what_was_done(outcome: RunOutcome) -> str:
     return "\n".join(lines)
 
 
-def _up(settings: Settings, port: int) -> int:
+def _up(options: argparse.Namespace, settings: Settings) -> int:
     with _only_one(settings):
         _write_sample_shop(settings)
-        url = start_and_keep(settings, port=port)
+        url = start_and_keep(settings, port=options.port)
     print(f"Airflow is running at {url}\n  user {ADMIN}, password {admin_password(settings)}\n`make down` stops it.")
     return 0
 
 
-def _docs(settings: Settings) -> int:
+def _down(options: argparse.Namespace, settings: Settings) -> int:
+    stopped = stop_kept(settings)
+    print(f"stopped {stopped} processes" if stopped else "nothing was running")
+    return 0
+
+
+def _summarise(options: argparse.Namespace, settings: Settings) -> int:
+    print(summarise(settings))
+    return 0
+
+
+def _docs(options: argparse.Namespace, settings: Settings) -> int:
     if not settings.published_path.exists():
         raise NothingPublishedError("the documentation shows the published tables: run `make run` first")
     print(f"open {write_docs(settings)}")
+    return 0
+
+
+def _sql(options: argparse.Namespace, settings: Settings) -> int:
+    with open_published(settings) as connection:
+        try:
+            print(connection.sql(options.query))
+        except duckdb.Error as error:
+            raise QueryError(str(error)) from error
     return 0
 
 

@@ -8,11 +8,19 @@ from urllib.parse import quote
 
 import requests
 
+from foundation.errors import FunnelhouseError
+
 PAGE = 200
+ATTEMPTS = 5
+SIGN_IN = "/auth/token"
+
+
+class AirflowApiError(FunnelhouseError):
+    """Airflow's API server did not answer, or refused."""
 
 
 class AirflowApi:
-    """A client of one API server. Every call has a timeout; an answer other than 2xx raises `requests.HTTPError`."""
+    """A client of one API server. Every call has a timeout; an answer other than 2xx raises `AirflowApiError`."""
 
     def __init__(self, url: str, *, username: str, password: str) -> None:
         self._url = url
@@ -32,8 +40,7 @@ class AirflowApi:
 
     def sign_in(self) -> None:
         """Fetch a token for the following calls."""
-        answer = self._session.post(f"{self._url}/auth/token", json=self._credentials, timeout=30)
-        answer.raise_for_status()
+        answer = self._send("post", SIGN_IN, json=self._credentials)
         self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
     def list_dags(self) -> dict[str, dict[str, Any]]:
@@ -48,11 +55,9 @@ class AirflowApi:
     def ensure_pool(self, name: str, slots: int) -> None:
         """Create the pool, or set its size; a task of a pool that does not exist waits for ever."""
         settings = {"slots": slots, "description": "Tasks that write, one at a time.", "include_deferred": False}
-        answer = self._session.post(f"{self._url}/api/v2/pools", json={"name": name, **settings}, timeout=30)
+        answer = self._send("post", "/api/v2/pools", json={"name": name, **settings}, expected=(409,))
         if answer.status_code == 409:
             self._call("patch", f"/pools/{quote(name)}", json={"pool": name, **settings})
-        else:
-            answer.raise_for_status()
 
     def unpause(self, dag_id: str) -> None:
         """Let the scheduler run the DAG."""
@@ -89,11 +94,8 @@ class AirflowApi:
     def get_result(self, dag_id: str, run_id: str, task_id: str) -> Any:
         """What a task returned; None where it returned nothing."""
         path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/xcomEntries/return_value"
-        answer = self._session.get(f"{self._url}/api/v2{path}", params={"deserialize": "false"}, timeout=30)
-        if answer.status_code == 404:
-            return None
-        answer.raise_for_status()
-        return answer.json()["value"]
+        answer = self._send("get", f"/api/v2{path}", params={"deserialize": "false"}, expected=(404,))
+        return None if answer.status_code == 404 else answer.json()["value"]
 
     def list_triggered_runs(self, dag_id: str, run_id: str) -> list[list[tuple[str, str]]]:
         """The runs that each asset event of this run started, as (DAG id, run id)."""
@@ -122,23 +124,31 @@ class AirflowApi:
         return lines
 
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        for attempt in range(5):
+        return dict(self._send(method, f"/api/v2{path}", **options).json())
+
+    def _send(self, method: str, path: str, *, expected: tuple[int, ...] = (), **options: Any) -> requests.Response:
+        """The answer to a request; tried again where the server is not there, signed in anew where the token is old."""
+        for attempt in range(ATTEMPTS):
+            is_last = attempt == ATTEMPTS - 1
             try:
-                answer = self._session.request(method, f"{self._url}/api/v2{path}", timeout=60, **options)
-            except requests.ConnectionError:
-                if attempt == 4:
-                    raise
-                time.sleep(1)
-                continue
-            if answer.status_code == 401 and attempt == 0:
-                self.sign_in()
-                continue
-            if answer.status_code >= 500 and method == "get" and attempt < 4:
-                time.sleep(1)
-                continue
-            answer.raise_for_status()
-            return dict(answer.json())
-        raise RuntimeError(f"no answer from {path}")
+                answer = self._session.request(method, f"{self._url}{path}", timeout=60, **options)
+            except requests.ConnectionError as error:
+                if is_last:
+                    raise AirflowApiError(f"Airflow at {self._url} does not answer: {error}") from error
+            except requests.RequestException as error:
+                raise AirflowApiError(f"Airflow at {self._url} gave no answer about {path}: {error}") from error
+            else:
+                if answer.status_code == 401 and attempt == 0 and path != SIGN_IN:
+                    self.sign_in()
+                    continue
+                if answer.ok or answer.status_code in expected:
+                    return answer
+                if answer.status_code < 500 or method != "get" or is_last:
+                    raise AirflowApiError(
+                        f"Airflow at {self._url} refuses {path} with HTTP {answer.status_code}: {answer.text[:500]}"
+                    )
+            time.sleep(1)
+        raise AssertionError("the last attempt returns or raises")
 
 
 def _run_path(dag_id: str, run_id: str) -> str:

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import psutil
 
-from warehouse.settings import PROJECT_DIR, Settings
+from foundation.errors import FunnelhouseError
+from foundation.settings import PROJECT_DIR, Settings
 
 # no triggerer: no task defers
 # --skip-serve-logs: the log server listens on every interface; the API server reads the log files itself
@@ -26,7 +27,7 @@ PARTS = ("api-server", "scheduler --skip-serve-logs", "dag-processor")
 ADMIN = "admin"
 
 
-class AirflowStartError(RuntimeError):
+class AirflowStartError(FunnelhouseError):
     """A part of Airflow did not start; the message shows its last log lines."""
 
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from foundation.errors import FunnelhouseError
+from foundation.settings import Settings
 from runner.airflow_api import AirflowApi
 from runner.airflow_parts import (
     ADMIN,
@@ -19,7 +21,6 @@ from runner.airflow_parts import (
     prepare,
     stop_processes,
 )
-from warehouse.settings import Settings
 
 DAILY = "ga4_daily"
 RETRAINING = "model_retraining"
@@ -29,8 +30,12 @@ LAST_LINES = 25
 KEPT_RUNNING = "kept_running.json"
 
 
-class RunFailedError(RuntimeError):
+class RunFailedError(FunnelhouseError):
     """A DAG run failed; the message names the task and shows its last log lines."""
+
+
+class RunTimeoutError(FunnelhouseError):
+    """Airflow, or a run, took longer than anybody should wait."""
 
 
 @dataclass
@@ -137,7 +142,7 @@ def wait_until_ready(parts: AirflowParts, *, timeout_seconds: float = 240) -> Ai
 def run_to_the_end(settings: Settings, *, timeout_seconds: float = 6 * 3600) -> RunOutcome:
     """Trigger the daily DAG, follow every run that it leads to, and stop Airflow again.
 
-    Raises RunFailedError if a task fails, TimeoutError after `timeout_seconds`.
+    Raises RunFailedError if a task fails, RunTimeoutError after `timeout_seconds`.
     """
     with running_airflow(settings) as api:
         for dag_id in (DAILY, RETRAINING):
@@ -209,7 +214,7 @@ def _wait(parts: AirflowParts, deadline: float, what: str, is_done: Any) -> None
 
 def _sleep_until(deadline: float, what: str) -> None:
     if time.monotonic() > deadline:
-        raise TimeoutError(f"gave up waiting for {what}")
+        raise RunTimeoutError(f"gave up waiting for {what}")
     time.sleep(0.5)
 
 

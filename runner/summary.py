@@ -12,9 +12,10 @@ from typing import Any
 
 import duckdb
 
-from warehouse.connect import NothingPublishedError, open_published
-from warehouse.settings import PROJECT_DIR, Settings
-from warehouse.state import open_state
+from foundation.connect import open_published
+from foundation.errors import NothingPublishedError
+from foundation.settings import PROJECT_DIR, Settings
+from foundation.state import open_state
 
 RECENT_DAYS = 7
 SHOWN_COLUMNS = 4

@@ -7,15 +7,18 @@ import datetime as dt
 import sys
 from pathlib import Path
 
-from sample_shop.job import ForeignFolderError, SampleBusyError, deliver_rewritten_day, write_sample_shop
+from foundation.command import run_command
+from foundation.settings import Settings
+from sample_shop.job import deliver_rewritten_day, write_sample_shop
 from sample_shop.options import SWITCHES, SampleOptions
-from warehouse.command import tell_errors
-from warehouse.settings import load_settings
 
 
-@tell_errors
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit code."""
+    return run_command(_make_parser(), arguments)
+
+
+def _make_parser() -> argparse.ArgumentParser:
     defaults = SampleOptions()
     parser = argparse.ArgumentParser(prog="python -m sample_shop", description=__doc__)
     parser.add_argument("command", nargs="?", choices=("write", "deliver-late"), default="write")
@@ -36,23 +39,22 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="NAME",
         help=f"leave out a quirk or incident, may be repeated: quirks (all), incidents (all), {', '.join(SWITCHES)}",
     )
-    given = parser.parse_args(arguments)
-    settings = load_settings()
-    try:
-        if given.command == "deliver-late":
-            for path in deliver_rewritten_day(settings, out=given.out):
-                print(f"delivered the later version of {path}")
-            return 0
-        options = SampleOptions(
-            sessions=given.sessions, days=given.days, end_date=given.end_date, seed=given.seed
-        ).without(*given.without)
-        report = write_sample_shop(settings, options, out=given.out, processes=given.processes)
-    except (ValueError, FileNotFoundError, ForeignFolderError, SampleBusyError) as error:
-        print(f"sample_shop: {error}", file=sys.stderr)
-        return 2
+    parser.set_defaults(run=_write)
+    return parser
+
+
+def _write(given: argparse.Namespace, settings: Settings) -> int:
+    if given.command == "deliver-late":
+        for path in deliver_rewritten_day(settings, out=given.out):
+            print(f"delivered the later version of {path}")
+        return 0
+    options = SampleOptions(sessions=given.sessions, days=given.days, end_date=given.end_date, seed=given.seed).without(
+        *given.without
+    )
+    report = write_sample_shop(settings, options, out=given.out, processes=given.processes)
     print(f"sample_shop: {report.message}")
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

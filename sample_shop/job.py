@@ -22,12 +22,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from foundation.errors import FunnelhouseError, UsageError
+from foundation.settings import Settings
 from sample_shop.export import load_event_schema, make_table
 from sample_shop.options import GENERATOR_VERSION, Calendar, SampleOptions
 from sample_shop.quirks import spoil_day
 from sample_shop.records import EVENT_DTYPE, SESSION_DTYPE
 from sample_shop.simulate import CHUNK_SESSIONS, TRUTH_SCHEMA, simulate_chunk
-from warehouse.settings import Settings
 
 Records = NDArray[np.void]
 
@@ -39,11 +40,11 @@ _UNFINISHED = ".writing-"
 _INTRADAY_PART = 0.7  # of the last day that its streaming table still holds
 
 
-class SampleBusyError(RuntimeError):
+class SampleBusyError(FunnelhouseError):
     """Another process is writing to the same folder."""
 
 
-class ForeignFolderError(RuntimeError):
+class ForeignFolderError(FunnelhouseError):
     """The export's folder holds files that no sample shop wrote."""
 
 
@@ -99,7 +100,7 @@ def write_sample_shop(
     if processes is None:
         processes = (os.cpu_count() or 1) if options.sessions >= _PARALLEL_FROM else 1
     if processes < 1:
-        raise ValueError(f"processes is {processes}: give at least 1")
+        raise UsageError(f"processes is {processes}: give at least 1")
 
     began = time.perf_counter()
     root.mkdir(parents=True, exist_ok=True)
@@ -135,12 +136,12 @@ def write_sample_shop(
 def deliver_rewritten_day(settings: Settings, *, out: Path | None = None) -> list[Path]:
     """Copy the later version of the rewritten day over the first one; the files replaced. Harmless when repeated.
 
-    Raises FileNotFoundError where there is no later version.
+    Raises `UsageError` where there is no later version.
     """
     root = out.expanduser().resolve() if out else settings.sample_truth_dir.parent
     later = sorted((root / "later").glob("events_*.parquet"))
     if not later:
-        raise FileNotFoundError(
+        raise UsageError(
             f"{root / 'later'} holds no later version of a day: "
             "write the sample shop first, with the quirk rewritten_day and at least three days"
         )

@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from foundation.errors import UsageError
+
 GENERATOR_VERSION = 1  # raise it when the same options make another shop
 MAX_SESSIONS = 20_000_000  # order numbers have eight digits
 LAST_INTRADAY_HOUR = 15  # the streaming table of the day after ends here, local time
@@ -67,11 +69,11 @@ class SampleOptions:
 
     def __post_init__(self) -> None:
         if not 1 <= self.sessions <= MAX_SESSIONS:
-            raise ValueError(f"sessions is {self.sessions}: give a number from 1 to {MAX_SESSIONS:,}")
+            raise UsageError(f"sessions is {self.sessions}: give a number from 1 to {MAX_SESSIONS:,}")
         if not 1 <= self.days <= 3_660:
-            raise ValueError(f"days is {self.days}: give a number from 1 to 3660")
+            raise UsageError(f"days is {self.days}: give a number from 1 to 3660")
         if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}: give a number from 0 on")
+            raise UsageError(f"seed is {self.seed}: give a number from 0 on")
 
     def without(self, *names: str) -> SampleOptions:
         """The same options with the named quirks and incidents off; `quirks` and `incidents` name all of a kind."""
@@ -86,7 +88,7 @@ class SampleOptions:
             elif name in {each.name for each in fields(Incidents)}:
                 incidents = replace(incidents, **{name: False})
             else:
-                raise ValueError(
+                raise UsageError(
                     f"{name!r} is no quirk or incident; there are: quirks, incidents, {', '.join(SWITCHES)}"
                 )
         return replace(self, quirks=quirks, incidents=incidents)

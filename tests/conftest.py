@@ -14,7 +14,7 @@ _KEPT = {"FUNNELHOUSE_ENV_FILE", "FUNNELHOUSE_TEST_DATA"}
 for name in [name for name in os.environ if name.startswith("FUNNELHOUSE_") and name not in _KEPT]:
     del os.environ[name]
 
-from warehouse.settings import Settings
+from foundation.settings import Settings
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
+from foundation.connect import open_published
+from foundation.settings import Settings
 from warehouse.build import BuildReport, build_marts
-from warehouse.connect import open_published
-from warehouse.settings import Settings
 from warehouse.transaction import publish
 
 _count = 0

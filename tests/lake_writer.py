@@ -11,10 +11,10 @@ from typing import Any
 
 import duckdb
 
+from foundation.settings import Settings
 from ingest.convert import quote_path, quote_text
 from warehouse.ga4_schema import EVENT_COLUMNS
 from warehouse.lake import MANIFEST_NAME, Manifest, partition_dir
-from warehouse.settings import Settings
 
 MICROS = 1_000_000
 

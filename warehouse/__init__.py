@@ -1,1 +1,1 @@
-"""Settings, paths, connections and the transaction around a build."""
+"""The lake's layout, the build, and the transaction around it."""

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from warehouse.connect import open_build
-from warehouse.settings import Settings
+from foundation.connect import open_build
+from foundation.errors import FunnelhouseError
+from foundation.settings import Settings
 from warehouse.transaction import BuildPlan, begin, dbt_vars, record_built_partitions
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class BuildReport:
         return asdict(self)
 
 
-class BuildFailedError(RuntimeError):
+class BuildFailedError(FunnelhouseError):
     """A dbt model or test failed; the message names each."""
 
 

@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from warehouse.settings import Settings
+from foundation.errors import FunnelhouseError
+from foundation.settings import Settings
 
 KEY_NAME, LIST_NAME = "key", "list.json"
 _PRIVATE = 0o600
 
 
-class ForgottenListError(RuntimeError):
+class ForgottenListError(FunnelhouseError):
     """The list of forgotten people cannot be used; the message says what to do."""
 
 

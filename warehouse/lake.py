@@ -9,14 +9,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from warehouse.settings import Settings
+from foundation.errors import FunnelhouseError
+from foundation.settings import Settings
 
 MANIFEST_NAME = "_manifest.json"
 PARTITION_PREFIX = "event_date="
 _JSON_SUFFIXES = (".json", ".ndjson", ".jsonl")
 
 
-class ManifestError(RuntimeError):
+class ManifestError(FunnelhouseError):
     """A manifest of the lake cannot be read; the message names it and says what to do."""
 
 

@@ -17,11 +17,16 @@ from typing import Any
 
 import duckdb
 
-from warehouse.connect import open_build, open_published
+from foundation.connect import open_build, open_published
+from foundation.errors import FunnelhouseError
+from foundation.settings import Settings
 from warehouse.lake import carry_unknown_columns, read_manifests
-from warehouse.settings import Settings
 
 SCHEMAS = ("staging", "intermediate", "marts", "ml", "ops")
+
+
+class PublicationError(FunnelhouseError):
+    """There is no build of this run to publish."""
 
 
 @dataclass(frozen=True)
@@ -145,16 +150,16 @@ def record_champions(settings: Settings, *, seen: dict[str, str], used: dict[str
 def publish(settings: Settings, *, run_id: str) -> bool:
     """Replace the published file by the build; True if this call did it, False if this run had published before.
 
-    Raises RuntimeError when there is no build of this run.
+    Raises `PublicationError` when there is no build of this run.
     """
     if not settings.build_path.exists():
         if settings.published_path.exists() and _run_id_of_published(settings) == run_id:
             return False
-        raise RuntimeError(f"nothing to publish: {settings.build_path} does not exist; run the build again")
+        raise PublicationError(f"nothing to publish: {settings.build_path} does not exist; run the build again")
     with open_build(settings) as connection:
         build_run_id, answered = _one(connection, "select run_id, rebuild_request from ops.build_info")
         if build_run_id != run_id:
-            raise RuntimeError(
+            raise PublicationError(
                 f"the build file belongs to run {build_run_id!r}, not to {run_id!r}; run the build again"
             )
         # once more: this run's own validation results are published with it

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from foundation.errors import FunnelhouseError
+
 FeatureKind = Literal["numeric", "categorical", "flag"]
 FEATURE_KINDS: tuple[FeatureKind, ...] = ("numeric", "categorical", "flag")
 
 
-class ContractError(RuntimeError):
+class ContractError(FunnelhouseError):
     """The feature contract cannot be read, or forbids what is asked."""
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
+from foundation.errors import FunnelhouseError
 from ml.core.contract import FeatureContract
 from ml.core.metrics import Floats
 
@@ -26,7 +27,7 @@ SLOPE_RANGE = (0.8, 1.2)
 MIN_POSITIVES = 50
 
 
-class TooFewDaysError(ValueError):
+class TooFewDaysError(FunnelhouseError):
     """There are not enough days to tell drift from chance."""
 
 

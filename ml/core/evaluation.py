@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from ml.core.calibration import correct_base_rate
 from ml.core.contract import FeatureContract
+from ml.core.errors import TrainingDataError
 from ml.core.metrics import Estimate, Evaluation, Flags, Floats, compare, evaluate, row_log_losses
 from ml.core.propensity import PropensityModel, TrainingSet
 from ml.core.split import TimeSplit
@@ -106,14 +107,14 @@ def judge(
     Every block is corrected with the blocks of its trailing window only. `champion` is judged on the same rows in the
     same way, in each of `compared_groups` too. Baselines besides it: the base rate, the best single flag and, where the
     table knows it, whether the session reached the checkout; all from the rows before the test. Rows of decision points
-    without a model are left out. Raises `ValueError` where no held-out row has a model.
+    without a model are left out. Raises `TrainingDataError` where no held-out row has a model.
     """
     known = data.take(split.known_mask(data.periods))
     test = data.take(split.test_mask(data.periods))
     plain, scores = _score_in_turn(data, split, model)
     has_score = np.isfinite(scores)
     if not has_score.any():
-        raise ValueError("no held-out row has a decision point with a model")
+        raise TrainingDataError("no held-out row has a decision point with a model")
     test, plain, scores = test.take(has_score), plain[has_score], scores[has_score]
     labels, users, base = test.labels, test.users, float(known.labels.mean())
 

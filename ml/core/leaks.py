@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from ml.core.contract import FeatureContract
+from ml.core.errors import TrainingDataError
 from ml.core.metrics import Floats
 from ml.core.propensity import draw_users
 
@@ -188,7 +189,7 @@ def check_permuted_labels(
     positives = int(truth.sum())
     negatives = len(truth) - positives
     if min(positives, negatives) == 0:
-        raise ValueError("the held-out rows need both outcomes to judge a model on shuffled labels")
+        raise TrainingDataError("the held-out rows need both outcomes to judge a model on shuffled labels")
     error = float(np.sqrt((positives + negatives + 1) / (12 * positives * negatives)))
     auc = _auc(scores, truth)
     limit = PERMUTATION_ERRORS * error

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from ml.core.calibration import Calibration, TrailingWindow, fit_calibration
 from ml.core.contract import FeatureContract
+from ml.core.errors import TrainingDataError
 from ml.core.estimators import (
     Candidate,
     Family,
@@ -352,7 +353,7 @@ def _fit(
 def _list_used(contract: FeatureContract, features: pd.DataFrame) -> FeatureContract:
     used = drop_constant(contract, features)
     if not used.features:
-        raise ValueError(f"{contract.name}: no feature varies in {len(features):,} training rows")
+        raise TrainingDataError(f"{contract.name}: no feature varies in {len(features):,} training rows")
     return used
 
 

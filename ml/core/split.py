@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ml.core.errors import TrainingDataError
+
 Periods = npt.NDArray[np.int64]
 
 MIN_DAYS = 14
@@ -69,16 +71,16 @@ def split_periods(periods: Periods, *, test_from: int | None = None, min_test: i
 
     With `test_from` the test starts there instead. The last three fifths of the rest are cut into three folds, each
     predicted from everything before it (rolling origin with an expanding window, Tashman 2000). A period lies in one
-    part only. Raises `ValueError` with fewer than three periods, or fewer than two before the test.
+    part only. Raises `TrainingDataError` with fewer than three periods, or fewer than two before the test.
     """
     distinct = np.unique(periods)
     if len(distinct) < MIN_PERIODS:
-        raise ValueError(f"{len(distinct)} periods with data; {MIN_PERIODS} are needed")
+        raise TrainingDataError(f"{len(distinct)} periods with data; {MIN_PERIODS} are needed")
     if test_from is None:
         test_from = int(distinct[-max(min_test, round(TEST_SHARE * len(distinct)))])
     known = distinct[distinct < test_from]
     if len(known) < 2 or len(known) == len(distinct):
-        raise ValueError(
+        raise TrainingDataError(
             f"{len(known)} periods before the test and {len(distinct) - len(known)} in it; 2 and 1 are needed"
         )
     rolling = known[-min(len(known) - 1, max(N_FOLDS, round(ROLLING_SHARE * len(known)))) :]
@@ -92,11 +94,14 @@ def split_periods(periods: Periods, *, test_from: int | None = None, min_test: i
 
 
 def split_by_day(days: npt.NDArray[np.datetime64]) -> TimeSplit:
-    """`split_periods` over calendar days, at least seven of them held out; `ValueError` with fewer than 14 days."""
+    """`split_periods` over calendar days, at least seven of them held out.
+
+    Raises `TrainingDataError` with fewer than 14 days.
+    """
     ordinals = to_day_numbers(days)
     n_days = len(np.unique(ordinals))
     if n_days < MIN_DAYS:
-        raise ValueError(f"{n_days} days with data; {MIN_DAYS} are needed")
+        raise TrainingDataError(f"{n_days} days with data; {MIN_DAYS} are needed")
     return split_periods(ordinals, min_test=MIN_TEST_DAYS)
 
 

@@ -7,7 +7,7 @@ import subprocess
 import tomllib
 from importlib.metadata import version
 
-from warehouse.settings import PROJECT_DIR
+from foundation.settings import PROJECT_DIR
 
 LIBRARIES = ("scikit-learn", "skops", "numpy", "pandas", "duckdb")
 

@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 import yaml
 
+from foundation.settings import Settings
 from ml.core.contract import (
     FEATURE_KINDS,
     ContractError,
@@ -16,7 +17,6 @@ from ml.core.contract import (
     FeatureContract,
     FeatureTable,
 )
-from warehouse.settings import Settings
 
 SCHEMA = "ml"
 SESSIONS = "feat_sessions"

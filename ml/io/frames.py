@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ml.core.contract import FeatureContract
+from ml.core.errors import TrainingDataError
 
 
 def read_frame(
@@ -22,7 +23,7 @@ def read_frame(
     """Read features (contract order), then `columns`, from `source` (a table, or a query in parentheses), ordered.
 
     Numeric columns and flags come as float64 (null = NaN), categorical features as pandas categories of str.
-    Raises `ValueError` naming each feature that holds an infinite value.
+    Raises `TrainingDataError` naming each feature that holds an infinite value.
     """
     selected = [
         f"cast({name} as varchar) as {name}" if kind == "categorical" else f"cast({name} as double) as {name}"
@@ -35,7 +36,9 @@ def read_frame(
         frame[name] = frame[name].astype("category")
     infinite = [name for name in contract.names_of_kind("numeric") if np.isinf(frame[name].to_numpy()).any()]
     if infinite:
-        raise ValueError(f"{contract.name}: infinite values in column {', '.join(infinite)}; correct the model's SQL")
+        raise TrainingDataError(
+            f"{contract.name}: infinite values in column {', '.join(infinite)}; correct the model's SQL"
+        )
     return frame
 
 

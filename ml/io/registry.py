@@ -18,6 +18,7 @@ from typing import Any
 
 from sklearn.pipeline import Pipeline
 
+from foundation.errors import FunnelhouseError
 from ml.core.contract import ContractError, FeatureContract
 
 # To name a numpy or scipy function, skops asks every loaded module whether it has one of that name. Airflow's answer
@@ -49,7 +50,7 @@ TRUSTED_TYPES = (
 )
 
 
-class ModelRefusedError(RuntimeError):
+class ModelRefusedError(FunnelhouseError):
     """A stored model is missing, broken, changed or holds something foreign; it is not loaded."""
 
 

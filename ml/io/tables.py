@@ -10,6 +10,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from foundation.errors import FunnelhouseError
 from ml.core.contract import Feature, FeatureContract
 from ml.core.metrics import Flags
 from ml.core.split import Periods
@@ -21,7 +22,7 @@ ID_SHARE = 0.5  # … and so is one whose values are different in this share of 
 CSV_ENDINGS, PARQUET_ENDINGS = (".csv", ".tsv", ".txt", ".csv.gz"), (".parquet", ".pq")
 
 
-class TableError(ValueError):
+class TableError(FunnelhouseError):
     """The table can't be used as asked; the message names the file and the column, and says what to do."""
 
 

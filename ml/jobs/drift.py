@@ -12,6 +12,9 @@ from typing import Any
 import duckdb
 import numpy as np
 
+from foundation.connect import open_published
+from foundation.settings import Settings
+from foundation.state import open_state
 from ml.core.contract import FeatureTable
 from ml.core.drift import (
     CalibrationDrift,
@@ -27,9 +30,6 @@ from ml.io.frames import read_frame
 from ml.io.predictions import read_fitted_until
 from ml.io.registry import LAST_REPORT_FILE, ModelRegistry, StoredVersion
 from ml.jobs.report import FULL, PRECHECKOUT, SEED
-from warehouse.connect import open_published
-from warehouse.settings import Settings
-from warehouse.state import open_state
 from warehouse.transaction import unused_models
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def measure_drift(settings: Settings) -> DriftReport:
     """Compare the last seven complete days after each propensity champion's training days with these.
 
     Results go to `model_drift` of the state file, from which each build copies them to `ops.model_drift`. Raises
-    `warehouse.connect.NothingPublishedError` where there is no published warehouse.
+    `foundation.connect.NothingPublishedError` where there is no published warehouse.
     """
     sessions, prefixes = require_tables(contract_path(settings))
     champions = {

@@ -14,6 +14,7 @@ import pandas as pd
 
 from ml.core.calibration import TrailingWindow
 from ml.core.card import write_card
+from ml.core.errors import TrainingDataError
 from ml.core.evaluation import MAX_GROUPS, judge
 from ml.core.leaks import check_leaks
 from ml.core.metrics import N_RESAMPLES
@@ -140,7 +141,7 @@ def _split(path: Path, table: Table, options: TableOptions) -> TimeSplit:
         test_from = table.period_names.index(options.test_from)
     try:
         return split_periods(table.periods, test_from=test_from)
-    except ValueError as error:
+    except TrainingDataError as error:
         raise TableError(f"{path}, column {options.time}: {error}") from error
 
 

@@ -13,10 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from foundation.settings import Settings
 from ml.core.calibration import Calibration, TrailingWindow
 from ml.core.card import HeldOutDrift, ModelCard, write_card
 from ml.core.contract import ContractMismatchError, FeatureContract, FeatureTable, require_same_contract
 from ml.core.drift import TooFewDaysError, measure_feature_drift, measure_rate_drift
+from ml.core.errors import TrainingDataError
 from ml.core.estimators import drop_constant, list_candidates
 from ml.core.evaluation import (
     CHAMPION,
@@ -44,7 +46,6 @@ from ml.io.frames import read_frame, split_columns
 from ml.io.registry import ModelRefusedError, ModelRegistry, StoredModel
 from ml.io.truth import read_truth
 from ml.jobs.report import SEED, ModelReport, describe_making
-from warehouse.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -251,7 +252,7 @@ def _read_training_set(
     frame = read_frame(connection, source, table.contract, columns=extra, order_by=order)
     features, others = split_columns(frame, table.contract)
     if others[table.label].isna().any():
-        raise ValueError(f"{table.relation}: {int(others[table.label].isna().sum())} rows have no {table.label}")
+        raise TrainingDataError(f"{table.relation}: {int(others[table.label].isna().sum())} rows have no {table.label}")
     days = to_day_numbers(others["session_date"].to_numpy(dtype="datetime64[D]"))
     data = TrainingSet(
         features=features,

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from foundation.connect import open_build
+from foundation.settings import Settings
 from ml.core.calibration import TrailingWindow, solve_trailing_shifts
 from ml.core.contract import ContractMismatchError, FeatureTable, require_same_contract
 from ml.core.metrics import from_logit, to_logit
@@ -36,8 +38,6 @@ from ml.io.predictions import (
 from ml.io.registry import ModelOutdatedError, ModelRegistry, StoredModel
 from ml.jobs.propensity import restore_propensity
 from ml.jobs.report import FULL, PRECHECKOUT, SEGMENTS
-from warehouse.connect import open_build
-from warehouse.settings import Settings
 
 log = logging.getLogger(__name__)
 

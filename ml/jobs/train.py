@@ -12,6 +12,8 @@ from typing import Any
 
 import duckdb
 
+from foundation.connect import open_published
+from foundation.settings import Settings
 from ml.core.contract import FeatureContract, FeatureTable, forbid_late_funnel
 from ml.core.propensity import NotTrained, explain_thin_sessions
 from ml.core.segmentation import (
@@ -26,8 +28,6 @@ from ml.io.frames import read_frame
 from ml.io.registry import ModelRegistry
 from ml.jobs.propensity import train_from_table
 from ml.jobs.report import FULL, MODEL_NAMES, PRECHECKOUT, SEED, SEGMENTS, ModelReport, describe_making
-from warehouse.connect import open_published
-from warehouse.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def train_models(settings: Settings, *, names: Collection[str] = MODEL_NAMES, tr
     propensity becomes champion if it passes every gate (`ml.core.promotion`); new segments always do. `truth` is a
     Parquet file of true probabilities: with it the report says how much of what is possible is reached.
     Raises `ContractError` for an unreadable contract, a table that does not fit it, or a late-funnel column among the
-    pre-checkout features; `warehouse.connect.NothingPublishedError` where there is no published warehouse.
+    pre-checkout features; `foundation.connect.NothingPublishedError` where there is no published warehouse.
     """
     sessions, prefixes = require_tables(contract_path(settings))
     forbid_late_funnel(prefixes.contract, sessions.contract)

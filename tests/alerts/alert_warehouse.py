@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from warehouse.settings import Settings
+from foundation.settings import Settings
 
 START = dt.date(2026, 7, 1)
 

@@ -15,7 +15,7 @@ from alerts.delivery import deliver_outbox
 from alerts.errors import AlertDeliveryError
 from alerts.job import check_rules
 from alerts.slack import SlackSender
-from warehouse.settings import load_settings
+from foundation.settings import load_settings
 
 
 def check(run_id: str, as_of: str) -> int:

@@ -13,7 +13,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
 from slack_server import CHANNEL_ID, TOKEN, SlackServer
 
-from warehouse.settings import Settings
+from foundation.settings import Settings
 
 BOUND_RULES = Path(__file__).parent / "bound_rules.yml"
 

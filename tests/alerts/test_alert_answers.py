@@ -22,8 +22,8 @@ from alerts.interactions import PATH, AnswerServer, UntrustedRequestError, servi
 from alerts.job import check_rules
 from alerts.message import BUTTONS
 from alerts.runs import report_task_failure
-from warehouse.settings import Settings
-from warehouse.state import open_state
+from foundation.settings import Settings
+from foundation.state import open_state
 
 CARTS = "20260810-cart_abandonment_rate-above"
 TASK = "task-20260810-ga4_daily-publish"

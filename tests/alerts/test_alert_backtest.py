@@ -13,10 +13,11 @@ from kpi_tables import AS_OF, Counts, KpiDay, date_of, make_book, make_rule, wri
 
 from alerts.__main__ import main
 from alerts.backtest import find_causes, find_fired, replay, say_backtest
+from alerts.kpis import KpiTablesError
 from alerts.rules import load_rules
 from alerts.simulate import RESTLESS, World, count_incidents, simulate
 from alerts.walk import BREACH, NEAR, NORMAL, UNTESTED
-from warehouse.settings import PROJECT_DIR, Settings
+from foundation.settings import PROJECT_DIR, Settings
 
 
 def test_the_shipped_rules_cry_wolf_seldom_and_find_a_jump_of_a_tenth() -> None:
@@ -139,6 +140,6 @@ rules:
 def test_an_empty_warehouse_is_named() -> None:
     with (
         write_kpis([KpiDay(is_provisional=True)]) as warehouse,
-        pytest.raises(RuntimeError, match="no complete day to replay"),
+        pytest.raises(KpiTablesError, match="no complete day to replay"),
     ):
         replay(warehouse, make_book(make_rule()), as_of=dt.datetime(2027, 1, 1, tzinfo=dt.UTC), days=None)

@@ -26,8 +26,8 @@ from alerts.errors import AlertDeliveryError, ChannelRejectedError, ChannelUnava
 from alerts.job import check_and_send
 from alerts.mail import CHART_CID, make_message_id
 from alerts.webhook import SIGNATURE_HEADER, post_event
-from warehouse.settings import Settings
-from warehouse.state import open_state
+from foundation.settings import Settings
+from foundation.state import open_state
 
 # Loopback needs no TLS.
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")

@@ -16,13 +16,14 @@ from conftest import BOUND_RULES
 from alerts import incidents
 from alerts.announce import end_of_quiet_hours
 from alerts.facts import EventFacts, IncidentFacts
+from alerts.incidents import UnknownIncidentError
 from alerts.job import Decision, check_and_send, check_rules, follow_up
 from alerts.message import render_event, render_incident
 from alerts.responses import AnswerError, answer
 from alerts.rules import QuietHours
-from warehouse.connect import NothingPublishedError
-from warehouse.settings import Settings
-from warehouse.state import open_state
+from foundation.errors import NothingPublishedError
+from foundation.settings import Settings
+from foundation.state import open_state
 
 BAD = day(abandoned=180)  # 0.90 against 0.65 x 1.25 = 0.8125
 WORSE = day(abandoned=190)
@@ -346,7 +347,7 @@ def test_acknowledged_is_shown_and_not_escalated(make_settings: Callable[..., Se
     follow_up(settings, run_id="later", as_of=at(41, 23))
     assert "escalated" not in events(settings)
     assert "already" in answer(settings, CARTS, "acknowledge", by="ben", as_of=at(41, 15))
-    with pytest.raises(KeyError, match="no incident 'nothing'"):
+    with pytest.raises(UnknownIncidentError, match="no incident 'nothing'"):
         answer(settings, "nothing", "acknowledge", by="anna")
 
 

@@ -18,8 +18,8 @@ import pytest
 from alert_warehouse import ShopDay, date_of, day, publish
 from slack_server import CHANNEL_ID, TOKEN, Fault, SlackServer
 
-from warehouse.settings import PROJECT_DIR, Settings
-from warehouse.state import open_state
+from foundation.settings import PROJECT_DIR, Settings
+from foundation.state import open_state
 
 HISTORY = 40
 CARTS, SLOW, BOTH = day(abandoned=185), day(duration=40.0), day(abandoned=190, duration=45.0)

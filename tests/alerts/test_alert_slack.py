@@ -20,8 +20,8 @@ from alerts.errors import ChannelRejectedError, ChannelUnavailableError
 from alerts.job import check_and_send, check_rules
 from alerts.runs import RunProblem, record_problem, report_task_failure
 from alerts.slack import SlackSender
-from warehouse.settings import Settings
-from warehouse.state import open_state
+from foundation.settings import Settings
+from foundation.state import open_state
 
 BAD = day(abandoned=180)
 GOOD = ShopDay()

@@ -15,7 +15,7 @@ from alerts.incidents import create_tables
 from alerts.rules import load_rules
 from alerts.runs import RUN_KINDS
 from expectations.results import _CREATE as CREATE_RESULTS
-from warehouse.settings import PROJECT_DIR
+from foundation.settings import PROJECT_DIR
 
 RUNBOOKS = sorted((PROJECT_DIR / "docs" / "runbooks").glob("*.md"))
 SECTIONS = ["What it means", "First five minutes", "Queries", "Who"]

@@ -7,11 +7,11 @@ import shutil
 from collections import Counter
 from typing import Any
 
+from foundation.connect import open_published
+from foundation.settings import Settings
 from ingest.job import load_changed_days
 from tests.dbt_project.recorded_builds import RecordedBuilds
 from tests.dbt_project.shop_scenarios import DAYS, Scenario, write_delivery
-from warehouse.connect import open_published
-from warehouse.settings import Settings
 
 # Everything that people and models read, and every table on the way to it. Left out are tables of `intermediate` that
 # say what a build touches, which describe the build and not the shop, and views that only tables read.

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
+from foundation.settings import PROJECT_DIR
 from tests.dbt_project.invariance import check_invariance, is_broken
 from tests.dbt_project.recorded_builds import RecordedBuilds, make_recorded_settings
 from tests.dbt_project.scenario_reduction import reduce_scenario
 from tests.dbt_project.shop_scenarios import Act, Delivery, Scenario, Visit, scenarios
-from warehouse.settings import PROJECT_DIR
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foundation.connect import open_build
+from foundation.settings import Settings
 from warehouse.build import dbt_environment
-from warehouse.connect import open_build
-from warehouse.settings import Settings
 from warehouse.transaction import BuildPlan, begin, dbt_vars, publish, record_built_partitions
 
 # What changes nothing is not sent again: dbt's questions about the catalog, comments, transactions around a model.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from foundation.settings import Settings
 from tests.dbt_runner import build_and_publish, query
 from tests.lake_writer import make_event, write_day
-from warehouse.settings import Settings
 
 CASES = {
     ("google", "organic", None): "Organic Search",

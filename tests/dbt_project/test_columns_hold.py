@@ -5,8 +5,8 @@ from __future__ import annotations
 import duckdb
 import pytest
 
+from foundation.settings import Settings
 from warehouse.build import BuildFailedError, run_dbt
-from warehouse.settings import Settings
 
 # Of each table only what its test reads. One good row comes first.
 TABLES = """

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 
+from foundation.settings import Settings
 from tests.dbt_project.invariance import compare, read_tables
 from tests.dbt_project.recorded_builds import RecordedBuilds
 from tests.dbt_runner import build_and_publish, query
 from tests.lake_writer import make_event, remove_day, write_day
-from warehouse.settings import Settings
 
 NOW = dt.datetime(2026, 8, 20, tzinfo=dt.UTC)
 FIRST, SECOND, THIRD = "2026-08-01", "2026-08-02", "2026-08-03"

@@ -6,10 +6,10 @@ import os
 import subprocess
 import sys
 
+from foundation.settings import Settings
 from tests.dbt_runner import build_and_publish
 from tests.lake_writer import write_day
 from warehouse.build import dbt_environment
-from warehouse.settings import Settings
 
 
 def test_dbt_unit_tests_pass(settings: Settings) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from foundation.settings import Settings
 from ingest.job import load_changed_days
 from ml.core.contract import Feature, FeatureContract, FeatureTable
 from ml.core.estimators import Candidate
@@ -29,7 +30,6 @@ from ml.io.frames import read_frame
 from sample_shop.job import write_sample_shop
 from sample_shop.options import SampleOptions
 from tests.dbt_runner import build_and_publish
-from warehouse.settings import Settings
 
 CHANGED_SESSIONS = 1_000
 EVENTS = "stg_ga4__events_parsed"

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from foundation.settings import Settings
 from ingest.job import load_changed_days
 from tests.dbt_project.invariance import compare, read_tables
 from tests.dbt_project.recorded_builds import RecordedBuilds
 from tests.dbt_runner import build_and_publish, query
 from tests.ingest.export_writer import query_to_parquet, write_ndjson, write_parquet
 from tests.lake_writer import make_event, write_day
-from warehouse.settings import Settings
 
 Event = dict[str, Any]
 Query = Callable[[str], list[tuple[Any, ...]]]

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from foundation.settings import Settings
 from tests.dbt_runner import query
 from tests.slack_server import CHANNEL_ID, TOKEN, SlackServer
-from warehouse.settings import Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
 

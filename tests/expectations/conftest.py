@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from warehouse.settings import Settings
+from foundation.settings import Settings
 
 
 @pytest.fixture(autouse=True, scope="module")

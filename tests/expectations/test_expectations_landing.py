@@ -17,9 +17,9 @@ from expectations.job import ValidationFailedError, ValidationReport, validate
 from expectations.landing import LakeFileError, prepare_landing
 from expectations.scope import open_memory
 from expectations.suites import load_suite
+from foundation.settings import PROJECT_DIR, Settings
 from ingest.job import load_changed_days
 from warehouse.lake import SourceFile, partition_dir, read_manifests
-from warehouse.settings import PROJECT_DIR, Settings
 
 # expectation -> severity, and the days or subjects of the broken lake that miss it
 FAULTS: dict[str, tuple[str, list[str]]] = {

@@ -14,7 +14,7 @@ from expectations.job import ValidationFailedError, ValidationReport, validate
 from expectations.marts import BuildIncompleteError, prepare_marts, prepare_scores
 from expectations.scope import open_memory
 from expectations.suites import load_suite
-from warehouse.settings import Settings
+from foundation.settings import Settings
 
 # expectation -> severity, statement that breaks the build, what the observation must name
 MART_FAULTS: dict[str, tuple[str, str, str]] = {

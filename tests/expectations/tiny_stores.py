@@ -11,9 +11,9 @@ from typing import Any
 import duckdb
 
 from expectations.scope import quote
+from foundation.settings import Settings
 from warehouse.ga4_schema import EVENT_COLUMNS
 from warehouse.lake import MANIFEST_NAME, Manifest, partition_dir
-from warehouse.settings import Settings
 
 FIRST_DAY = dt.date(2026, 8, 3)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import duckdb
 
+from foundation.settings import Settings
 from warehouse.ga4_schema import EVENT_COLUMNS
-from warehouse.settings import Settings
 
 
 def make_event(number: int = 0, day: str = "20260801", **columns: Any) -> dict[str, Any]:

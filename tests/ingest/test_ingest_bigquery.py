@@ -15,6 +15,7 @@ from export_writer import canonical_columns, describe_lake_file, make_events, re
 from google.oauth2.service_account import Credentials
 from google_server import DATASET, PROJECT, Fault, GoogleServer, Table, read_table, serve_google, write_key_file
 
+from foundation.settings import Settings
 from ingest import bigquery
 from ingest.__main__ import main
 from ingest.job import load_changed_days, plan_load
@@ -23,7 +24,6 @@ from sample_shop.job import write_sample_shop
 from sample_shop.options import SampleOptions
 from warehouse.ga4_schema import EVENT_COLUMNS
 from warehouse.lake import read_manifests
-from warehouse.settings import Settings
 
 URI = f"bigquery://{PROJECT}.{DATASET}"
 LISTS = {name for name, dtype in EVENT_COLUMNS.items() if dtype.endswith("[]")}

@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from foundation.settings import Settings
 from ingest import content, resolve
 from ingest.job import load_changed_days
 from warehouse.lake import ManifestError, read_manifests
-from warehouse.settings import Settings
 
 _opened: list[str] | None = None
 

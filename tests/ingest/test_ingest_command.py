@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from export_writer import make_events, write_ndjson
 
+from foundation.settings import PROJECT_DIR, Settings
 from ingest.job import load_changed_days, plan_load
 from ingest.place import LakeLockedError
 from ingest.source import FileSource, SourceError, redact_uri
-from warehouse.settings import PROJECT_DIR, Settings
 
 
 def _run(source: str, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from export_writer import make_event, read_day, write_ndjson, write_parquet
 
+from foundation.settings import PROJECT_DIR, Settings
 from ingest.__main__ import main
 from ingest.forget import MAX_LINKED_IDS, ForgetError, _placeholders, find_person, forget_person
 from ingest.job import load_changed_days, plan_load
 from warehouse.forgotten import ForgottenListError, read_forgotten
 from warehouse.lake import read_manifests
-from warehouse.settings import PROJECT_DIR, Settings
 from warehouse.transaction import plan_build
 
 
@@ -327,7 +327,7 @@ def test_a_kill_at_any_moment_is_finished_by_the_next_load(
 ) -> None:
     code = (
         "import os, sys, time\n"
-        "from warehouse.settings import Settings\n"
+        "from foundation.settings import Settings\n"
         "from ingest.forget import forget_person\n"
         "settings = Settings(source=sys.argv[1], home=sys.argv[2], property_timezone='UTC')\n"
         "print('ready', flush=True)\n"

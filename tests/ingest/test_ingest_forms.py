@@ -21,9 +21,9 @@ from export_writer import (
     write_parquet,
 )
 
+from foundation.settings import Settings
 from ingest.job import load_changed_days
 from warehouse.lake import carry_unknown_columns, read_manifests
-from warehouse.settings import Settings
 
 DAY = "2026-08-01"
 KEYS = "event_date, event_timestamp, event_name, event_params[1].value.int_value, user_pseudo_id"

@@ -9,9 +9,9 @@ import pytest
 from export_writer import make_events, read_day, write_ndjson, write_parquet
 from google_server import Fault, GoogleServer, serve_google
 
+from foundation.settings import Settings
 from ingest.job import load_changed_days, plan_load
 from ingest.source import SourceError, open_source
-from warehouse.settings import Settings
 
 BUCKET = "shop-export"
 

@@ -14,9 +14,9 @@ import duckdb
 import pytest
 from export_writer import make_events, write_ndjson, write_parquet
 
+from foundation.settings import PROJECT_DIR, Settings
 from ingest.job import load_changed_days
 from warehouse.lake import Manifest
-from warehouse.settings import PROJECT_DIR, Settings
 
 DAYS = 10
 KILLS = 15
@@ -25,7 +25,7 @@ KILLS = 15
 KILLER = """
 import os, signal, sys, time
 from ingest.job import load_changed_days
-from warehouse.settings import Settings
+from foundation.settings import Settings
 settings = Settings(source=sys.argv[1], home=sys.argv[2], property_timezone="UTC")
 print("ready", flush=True)
 for line in sys.stdin:

@@ -13,11 +13,11 @@ import pytest
 from export_writer import make_event, make_events, query_to_parquet, read_day, write_ndjson, write_parquet
 from test_ingest_changes import noting_opened_files
 
+from foundation.settings import Settings
 from ingest import quarantine
 from ingest.job import load_changed_days
 from ingest.source import SourceError
 from warehouse.lake import read_manifests
-from warehouse.settings import Settings
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 from export_writer import make_events, read_day, write_ndjson, write_parquet
 from moto.server import ThreadedMotoServer
 
+from foundation.settings import Settings
 from ingest.job import load_changed_days, plan_load
 from ingest.source import SourceError
-from warehouse.settings import Settings
 
 BUCKET = "shop-export"
 

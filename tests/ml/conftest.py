@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from foundation.settings import Settings
 from ml.jobs.train import train_models
-from warehouse.settings import Settings
 
 FIRST_DAY = dt.date(2026, 3, 1)
 POINTS = {"events_1": 1, "events_2": 2, "events_3": 3, "events_5": 5, "events_8": 8}

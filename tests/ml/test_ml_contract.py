@@ -10,6 +10,7 @@ import duckdb
 import pytest
 from conftest import LATE_FEATURES, HomeSettings, Shop, make_shop, write_contract, write_tables
 
+from foundation.settings import Settings
 from ml.core.contract import (
     ContractError,
     ContractMismatchError,
@@ -18,7 +19,6 @@ from ml.core.contract import (
     require_same_contract,
 )
 from ml.io.contracts import check_table, contract_path, read_feature_tables, require_tables
-from warehouse.settings import Settings
 
 
 @pytest.fixture

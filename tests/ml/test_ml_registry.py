@@ -18,9 +18,9 @@ import skops.io
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from foundation.settings import PROJECT_DIR
 from ml.core.contract import Feature, FeatureContract
 from ml.io.registry import MANIFEST_HASH, ModelOutdatedError, ModelRefusedError, ModelRegistry, _hash_manifest
-from warehouse.settings import PROJECT_DIR
 
 CONTRACT = FeatureContract("feat_sessions", "1", (Feature("page_views", "BIGINT", "numeric", "events", False),))
 WHEN = dt.datetime(2026, 3, 1, 12, 0, tzinfo=dt.UTC)

@@ -14,11 +14,12 @@ import pandas as pd
 import pytest
 from conftest import HomeSettings, Shop, make_shop, write_contract, write_tables
 
+from foundation.connect import open_build
 from ml.core.contract import ContractMismatchError
+from ml.core.errors import TrainingDataError
 from ml.io.registry import ModelRefusedError, ModelRegistry
 from ml.jobs.report import FULL, PRECHECKOUT, SEGMENTS
 from ml.jobs.score import score_sessions
-from warehouse.connect import open_build
 
 SCORED = ["session_id", "session_date", "propensity_full", "propensity_full_version", "propensity_precheckout"]
 SCORED += ["propensity_precheckout_version", "precheckout_decision_point", "segment_id", "segment_name"]
@@ -203,7 +204,7 @@ def test_a_failure_in_the_middle_leaves_the_old_scores(
     broken = shop.sessions.copy()
     broken.loc[last, "engagement_seconds"] = float("inf")
     write_tables(settings.build_path, dataclasses.replace(shop, sessions=broken), is_full_rebuild=True)
-    with pytest.raises(ValueError, match="infinite values in column engagement_seconds"):
+    with pytest.raises(TrainingDataError, match="infinite values in column engagement_seconds"):
         score_sessions(settings, batch_rows=1_000)
     pd.testing.assert_frame_equal(read(), before)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ml.core.errors import TrainingDataError
 from ml.core.split import name_day, split_by_day, split_periods, to_day_numbers
 
 
@@ -45,7 +46,7 @@ def test_a_test_that_starts_where_it_is_told() -> None:
     [(np.arange(2), None, "2 periods"), (np.arange(5), 1, "1 periods before the test"), (np.arange(5), 9, "0 in it")],
 )
 def test_too_few_periods_are_refused(periods: np.ndarray, test_from: int | None, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(TrainingDataError, match=message):
         split_periods(periods, test_from=test_from)
-    with pytest.raises(ValueError, match="13 days with data; 14 are needed"):
+    with pytest.raises(TrainingDataError, match="13 days with data; 14 are needed"):
         split_by_day(np.datetime64("2026-01-01") + np.repeat(np.arange(13), 5))

@@ -17,6 +17,9 @@ import pandas as pd
 import pytest
 from conftest import HomeSettings, Shop, make_shop
 
+from foundation.connect import open_published
+from foundation.errors import NothingPublishedError
+from foundation.settings import PROJECT_DIR
 from ml.core.contract import ContractError, ContractMismatchError
 from ml.core.segmentation import predict_segments
 from ml.io.contracts import require_tables
@@ -25,8 +28,6 @@ from ml.io.registry import ModelRegistry
 from ml.jobs.propensity import restore_propensity
 from ml.jobs.report import FULL, PRECHECKOUT, SEGMENTS, ModelReport
 from ml.jobs.train import TrainReport, train_models
-from warehouse.connect import NothingPublishedError, open_published
-from warehouse.settings import PROJECT_DIR
 
 Publish = Callable[..., HomeSettings]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from foundation.settings import Settings
 from ingest.job import load_changed_days
 from warehouse.lake import read_manifests
-from warehouse.settings import Settings
 
 DATA = Path(os.environ.get("FUNNELHOUSE_TEST_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 DAILY = DATA / "ga4_merch_store" / "daily"

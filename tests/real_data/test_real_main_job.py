@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from foundation.settings import Settings
 from tests.dbt_runner import query
-from warehouse.settings import Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("FUNNELHOUSE_TEST_DATA", PROJECT.parent / "shared" / "data"))

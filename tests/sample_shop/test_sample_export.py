@@ -16,6 +16,8 @@ from typing import Any
 import duckdb
 import pytest
 
+from foundation.errors import UsageError
+from foundation.settings import PROJECT_DIR, Settings
 from sample_shop.__main__ import main
 from sample_shop.job import (
     ForeignFolderError,
@@ -27,7 +29,6 @@ from sample_shop.job import (
 )
 from sample_shop.options import SWITCHES, SampleOptions
 from warehouse.ga4_schema import EVENT_COLUMNS
-from warehouse.settings import PROJECT_DIR, Settings
 
 ZONE = "America/Los_Angeles"
 INCIDENT_DATES = {"20260921", "20260922", "20260923"}
@@ -588,7 +589,7 @@ def test_the_rewritten_day_is_delivered_late(tmp_path: Path) -> None:
 
 
 def test_late_delivery_needs_a_later_version(plain: Sample) -> None:
-    with pytest.raises(FileNotFoundError, match="rewritten_day"):
+    with pytest.raises(UsageError, match="rewritten_day"):
         deliver_rewritten_day(plain.settings)
 
 

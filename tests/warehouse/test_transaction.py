@@ -15,12 +15,14 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from foundation.connect import open_build, open_published
+from foundation.errors import NothingPublishedError
+from foundation.settings import Settings
+from foundation.state import open_state
 from tests.dbt_runner import build_and_publish, query, snapshot
 from tests.lake_writer import make_event, remove_day, write_day
-from warehouse.connect import NothingPublishedError, open_build, open_published
-from warehouse.settings import Settings
-from warehouse.state import open_state
 from warehouse.transaction import (
+    PublicationError,
     begin,
     plan_build,
     project_fingerprint,
@@ -138,12 +140,12 @@ def test_another_champion_is_a_reason_and_an_unused_one_is_named(published: Sett
 
 def test_publish_belongs_to_the_run_that_built(published: Settings) -> None:
     begin(published, run_id="mine")
-    with pytest.raises(RuntimeError, match="belongs to run 'mine'"):
+    with pytest.raises(PublicationError, match="belongs to run 'mine'"):
         publish(published, run_id="other")
     assert publish(published, run_id="mine")
     # a retried task finds that its run has published
     assert not publish(published, run_id="mine")
-    with pytest.raises(RuntimeError, match="run the build again"):
+    with pytest.raises(PublicationError, match="run the build again"):
         publish(published, run_id="other")
 
 
@@ -243,7 +245,7 @@ def test_a_kill_around_the_rename_is_made_good_by_the_retry(published: Settings,
 # The operating system's own rename is wrapped so that the process dies at a known point of it.
 _PUBLISH_AND_DIE = """
 import os, pathlib, signal, sys
-from warehouse.settings import Settings
+from foundation.settings import Settings
 from warehouse.transaction import publish
 home, moment = sys.argv[1:]
 settings = Settings(home=home, property_timezone="UTC")
@@ -260,7 +262,7 @@ publish(settings, run_id="r")
 
 _BUILD = """
 from tests.dbt_runner import build_and_publish
-from warehouse.settings import Settings
+from foundation.settings import Settings
 build_and_publish(Settings(home={home!r}, property_timezone="UTC"))
 """
 

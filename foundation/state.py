@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from warehouse.settings import Settings
+from foundation.settings import Settings
 
 
 @contextmanager

@@ -11,12 +11,10 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from foundation.errors import SettingsError
+
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 _MEMORY_LIMIT = re.compile(r"\s*\d+(\.\d+)?\s*(B|[KMGT](i?B)?|%)\s*", re.IGNORECASE)
-
-
-class SettingsError(RuntimeError):
-    """Settings are wrong; the message names each variable, what is wrong with it, and where to correct it."""
 
 
 class Settings(BaseSettings):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from warehouse.settings import SettingsError, load_settings
+from foundation.errors import SettingsError
+from foundation.settings import load_settings
 
 COMMANDS = [
     "ingest",

@@ -8,15 +8,8 @@ from pathlib import Path
 
 import duckdb
 
-from warehouse.settings import Settings
-
-
-class NothingPublishedError(RuntimeError):
-    """There is no published warehouse yet."""
-
-
-class NoBuildError(RuntimeError):
-    """No run has begun a build, or its build is published."""
+from foundation.errors import NoBuildError, NothingPublishedError
+from foundation.settings import Settings
 
 
 def _config(settings: Settings) -> dict[str, str | bool | int | float | list[str]]:
