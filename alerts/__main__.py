@@ -10,14 +10,15 @@ import logging
 import sys
 from pathlib import Path
 
-from alerts import incidents, outbox
-from alerts.delivery import deliver_outbox
-from alerts.facts import RUN_KINDS
-from alerts.interactions import PATH, AnswerServer
+from alerts.buttons import PATH, AnswerServer
+from alerts.channels import outbox
+from alerts.channels.delivery import deliver_outbox
+from alerts.detection.panel import check_columns
+from alerts.incidents import store as incidents
+from alerts.incidents.answers import Answer, answer
 from alerts.job import AlertReport, check_and_send, follow_up
-from alerts.kpis import check_columns
-from alerts.responses import Answer, answer
-from alerts.rules import load_rules
+from alerts.messages.facts import RUN_KINDS
+from alerts.rules.book import load_rules
 from alerts.text import say_value
 from foundation.command import run_command, whole_number
 from foundation.connect import open_published
@@ -201,8 +202,8 @@ def _show_rules(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _backtest(options: argparse.Namespace, settings: Settings) -> int:
-    from alerts.backtest import draw_backtest, replay, say_backtest
-    from alerts.simulate import say_table, simulate
+    from alerts.detection.backtest import draw_backtest, replay, say_backtest
+    from alerts.detection.simulation import say_table, simulate
 
     book = load_rules(settings.alert_rules)
     if options.simulate:

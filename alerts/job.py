@@ -11,18 +11,19 @@ from typing import Any
 
 import duckdb
 
-from alerts import incidents, outbox
-from alerts.announce import News, announce, escalate_and_wake, iso, note_event, read_member, refresh_facts
-from alerts.causes import Causes, explain
-from alerts.delivery import Delivery, deliver_outbox, message_path
-from alerts.evaluation import evaluate_rules, select_baseline_dates
-from alerts.facts import RUN_KINDS, ChartPoint, IncidentFacts
-from alerts.folding import Candidate, choose_leaders
-from alerts.kpis import DAILY_TABLE, check_columns
-from alerts.rules import Direction, Rule, RuleBook, load_rules
-from alerts.runs import check_schedule, report_success
+from alerts.channels import outbox
+from alerts.channels.delivery import Delivery, deliver_outbox, message_path
+from alerts.detection.causes import Causes, explain
+from alerts.detection.evaluation import evaluate_rules, select_baseline_dates
+from alerts.detection.panel import DAILY_TABLE, check_columns
+from alerts.detection.verdicts import Check
+from alerts.incidents import store as incidents
+from alerts.incidents.announcing import News, announce, escalate_and_wake, iso, note_event, read_member, refresh_facts
+from alerts.incidents.folding import Candidate, choose_leaders
+from alerts.incidents.runs import check_schedule, report_success
+from alerts.messages.facts import RUN_KINDS, ChartPoint, IncidentFacts
+from alerts.rules.book import Direction, Rule, RuleBook, load_rules
 from alerts.text import say_value
-from alerts.verdicts import Check
 from foundation.connect import open_published
 from foundation.settings import Settings
 from foundation.state import open_state

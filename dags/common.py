@@ -20,7 +20,7 @@ SMTP_CONNECTION = "funnelhouse_smtp"
 
 def report_failure(context: Any) -> None:
     """Send a task's final failure (retries used up) the way alerts go. A failure that a retry repairs is not told."""
-    from alerts.runs import report_task_failure
+    from alerts.incidents.runs import report_task_failure
 
     task_instance = context["task_instance"]
     report_task_failure(
@@ -36,7 +36,7 @@ def report_failure(context: Any) -> None:
 
 def report_run_failure(context: Any) -> None:
     """Send the failure of a run that none of its tasks has reported: it ran out of time, or could not go on."""
-    from alerts.runs import report_run_timeout
+    from alerts.incidents.runs import report_run_timeout
 
     reason = str(context.get("reason") or "")
     if reason == "task_failure":

@@ -11,10 +11,10 @@ import json
 import os
 import sys
 
-from alerts.delivery import deliver_outbox
-from alerts.errors import AlertDeliveryError
+from alerts.channels.delivery import deliver_outbox
+from alerts.channels.errors import AlertDeliveryError
+from alerts.channels.slack import SlackSender
 from alerts.job import check_rules
-from alerts.slack import SlackSender
 from foundation.settings import load_settings
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from alerts.rules import Rule, RuleBook
+from alerts.rules.book import Rule, RuleBook
 
 START = dt.date(2026, 6, 1)  # a Monday
 AS_OF = dt.datetime(2027, 1, 1, 12, tzinfo=dt.UTC)

@@ -1,0 +1,1 @@
+"""How messages reach people: the outbox, its delivery, and the ways out."""

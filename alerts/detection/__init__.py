@@ -1,0 +1,1 @@
+"""Whether a day is unusual, and why: statistics only, no state."""

@@ -1,0 +1,192 @@
+"""Reads the daily KPIs of a rule from the published warehouse: the whole shop and the values of its dimensions."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from alerts.detection.statistics import Bools, Floats, Scale
+from alerts.rules.book import Rule, RulesError, line_of_rule
+from foundation.errors import FunnelhouseError
+
+DAILY_TABLE = "marts.agg_kpis_daily"
+DIMENSION_TABLE = "marts.agg_kpis_daily_by_dimension"
+# A dimension with more values (landing pages) is watched for the largest of them.
+MOST_VALUES = 50
+
+
+class KpiTablesError(FunnelhouseError):
+    """The published warehouse has no KPIs to check."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A rule's daily series side by side: arrays (series, days) over a calendar without gaps.
+
+    `labels[i]` is None for the whole shop, else (dimension, value). `y` of `n` for rates; totals in `y` (n = 1); mean
+    logs in `y` over `n` sessions. `volume` is what `minimum_volume` counts. `usable`: complete and with a value.
+    """
+
+    scale: Scale
+    dates: list[dt.date]
+    labels: list[tuple[str, str] | None]
+    y: Floats
+    n: Floats
+    volume: Floats
+    usable: Bools
+    is_provisional: Bools
+
+    @property
+    def weekday(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Monday = 0, per day."""
+        return np.array([date.weekday() for date in self.dates], dtype=np.int64)
+
+
+def check_columns(warehouse: duckdb.DuckDBPyConnection, rules: list[Rule], rules_path: Path) -> None:
+    """Raise `RulesError` with file and line when a rule names a column or dimension that the KPI tables lack."""
+    daily = _number_columns(warehouse, DAILY_TABLE)
+    if not daily:
+        raise KpiTablesError(f"{DAILY_TABLE} is not in the published warehouse: build and publish the marts first")
+    by_dimension = _number_columns(warehouse, DIMENSION_TABLE)
+    dimensions: set[str] = set()
+    if by_dimension:
+        dimensions = {
+            row[0] for row in warehouse.execute(f"select distinct dimension from {DIMENSION_TABLE}").fetchall()
+        }
+    problems = []
+
+    def complain(rule: Rule, field: str, message: str) -> None:
+        problems.append(f"{rules_path}:{line_of_rule(rules_path, rule.name, field)}: rule '{rule.name}': {message}")
+
+    for rule in rules:
+        if rule.kind != "kpi":
+            continue
+        for field in ("kpi", "statistic", "numerator", "denominator", "volume"):
+            column = getattr(rule, field)
+            if column is None:
+                continue
+            if column not in daily:
+                known = ", ".join(sorted(daily))
+                complain(rule, field, f"{field} '{column}' is not a number column of {DAILY_TABLE}; it has {known}")
+            elif rule.dimensions and column not in by_dimension:
+                complain(
+                    rule, field, f"{field} '{column}' is not in {DIMENSION_TABLE}, so the rule takes no dimensions"
+                )
+        for dimension in rule.dimensions:
+            if dimensions and dimension not in dimensions:
+                known = ", ".join(sorted(dimensions))
+                complain(rule, "dimensions", f"'{dimension}' is no dimension of {DIMENSION_TABLE}; it has {known}")
+    if problems:
+        raise RulesError("\n".join(problems))
+
+
+def read_panel(warehouse: duckdb.DuckDBPyConnection, rule: Rule, *, with_dimensions: bool = True) -> Panel:
+    """All days of a rule's KPI, whole shop first. A day without a row has no value; a dimension value without a row
+    on a day that has one counted zero."""
+    columns = say_measures(rule)
+    whole = warehouse.execute(
+        f"select kpi_date, is_provisional, {columns} from {DAILY_TABLE} order by kpi_date"
+    ).fetchall()
+    labels: list[tuple[str, str] | None] = [None]
+    if not whole:
+        empty = np.zeros((1, 0))
+        return Panel(rule.test, [], labels, empty, empty, empty, empty.astype(bool), np.zeros(0, dtype=bool))
+    first, days = whole[0][0], (whole[-1][0] - whole[0][0]).days + 1
+    dates = [first + dt.timedelta(days=day) for day in range(days)]
+    is_present = np.zeros(days, dtype=bool)
+    is_provisional = np.zeros(days, dtype=bool)
+    for row in whole:
+        is_present[(row[0] - first).days] = True
+        is_provisional[(row[0] - first).days] = bool(row[1])
+
+    rows: list[tuple[int, dt.date, Any, Any, Any]] = [(0, row[0], *row[2:]) for row in whole]
+    if with_dimensions and rule.dimensions:
+        index: dict[tuple[str, str], int] = {}
+        for dimension, value, *rest in warehouse.execute(
+            f"""
+            with ranked as (
+                select
+                    dimension, dimension_value, kpi_date, {columns},
+                    sum({_volume(rule)}) over (partition by dimension, dimension_value) as total_volume
+                from {DIMENSION_TABLE}
+                where list_contains(?, dimension)
+            )
+            select dimension, dimension_value, kpi_date, y, n, volume from ranked
+            qualify dense_rank() over (partition by dimension order by total_volume desc, dimension_value) <= ?
+            order by list_position(?, dimension), total_volume desc, dimension_value, kpi_date
+            """,
+            [list(rule.dimensions), MOST_VALUES, list(rule.dimensions)],
+        ).fetchall():
+            label = (dimension, "(none)" if value is None else str(value))
+            if label not in index:
+                index[label] = len(labels)
+                labels.append(label)
+            rows.append((index[label], *rest))
+
+    y = np.full((len(labels), days), np.nan)
+    n, volume = np.zeros_like(y), np.zeros_like(y)
+    if rule.test in ("count", "amount"):
+        y[1:, is_present] = 0.0
+        n[:, is_present] = 1.0
+    for series, date, *values in rows:
+        day = (date - first).days
+        if 0 <= day < days:
+            y[series, day], n[series, day], volume[series, day] = [np.nan if v is None else float(v) for v in values]
+    n, volume = np.nan_to_num(n), np.nan_to_num(volume)
+    has_value = np.isfinite(y) & (n > 0) & is_present
+    if rule.test != "log_mean":
+        # Net revenue can be negative, and a column that is no share can exceed 1: no likelihood knows such values.
+        y = np.clip(y, 0.0, n if rule.test == "rate" else np.inf)
+    return Panel(
+        scale=rule.test,
+        dates=dates,
+        labels=labels,
+        y=np.where(has_value, y, 0.0),
+        n=np.where(has_value, n, 0.0),
+        volume=volume,
+        usable=has_value & ~is_provisional,
+        is_provisional=is_provisional,
+    )
+
+
+def say_measures(rule: Rule) -> str:
+    """The SQL columns y, n and volume of a rule, as `Panel` describes them."""
+    if rule.test == "rate":
+        # Counts that were divided come back whole, but for the last digit of the division.
+        y = rule.numerator or f"round(cast({rule.kpi} as double) * {rule.denominator})"
+        n = str(rule.denominator)
+    elif rule.test == "log_mean":
+        y = rule.statistic or f"case when {rule.kpi} > 0 then ln({rule.kpi}) end"
+        n = str(rule.denominator)
+    else:
+        y, n = rule.kpi, "1"
+    return f"cast({y} as double) as y, cast({n} as double) as n, cast({_volume(rule)} as double) as volume"
+
+
+def _volume(rule: Rule) -> str:
+    return rule.volume or rule.denominator or rule.kpi
+
+
+def has_columns(warehouse: duckdb.DuckDBPyConnection, table: str, columns: list[str]) -> bool:
+    """Whether a table has all of these number columns."""
+    return set(columns) <= _number_columns(warehouse, table)
+
+
+def _number_columns(warehouse: duckdb.DuckDBPyConnection, table: str) -> set[str]:
+    schema, name = table.split(".")
+    rows: list[Any] = warehouse.execute(
+        """
+        select column_name
+        from information_schema.columns
+        where
+            table_schema = ? and table_name = ?
+            and regexp_matches(data_type, '^(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT|U.*INT.*|FLOAT|DOUBLE|DECIMAL.*)$')
+        """,
+        [schema, name],
+    ).fetchall()
+    return {row[0] for row in rows}

@@ -1,0 +1,51 @@
+"""What was found about one day or week of one thing that is watched."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Literal
+
+from alerts.rules.book import Direction
+
+Verdict = Literal["breach", "near", "normal", "untested"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """The verdict on one day or week of one KPI, or of one dimension value of it, in one direction.
+
+    A `breach` opens or extends an incident and a `normal` one ends it; `near` (more than halfway to the limit) and
+    `untested` do neither. `date` is the day, or the last of the `period_days` (7 where the volume is too small for
+    days). `observed`, `expected` and the band are in the rule's unit; the band's edges are where the limit lies.
+    """
+
+    rule: str
+    kpi: str
+    dimension: str | None
+    dimension_value: str | None
+    direction: Direction
+    date: dt.date
+    period_days: int
+    verdict: Verdict
+    severity: str
+    reason: str
+    observed: float | None
+    expected: float | None
+    band_low: float | None
+    band_high: float | None
+    z: float | None
+    volume: float
+    baseline_days: int
+    is_provisional: bool = False
+    is_expected_event: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """The identity of a problem; incidents of one fingerprint follow each other and never overlap."""
+        return make_fingerprint(self.rule, self.dimension, self.dimension_value, self.direction)
+
+
+def make_fingerprint(rule: str, dimension: str | None, dimension_value: str | None, direction: Direction) -> str:
+    """`rule|dimension=value|direction`, with nothing around the equals sign for the whole shop."""
+    return f"{rule}|{dimension or ''}={dimension_value or ''}|{direction}"

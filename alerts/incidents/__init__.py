@@ -1,0 +1,1 @@
+"""The life of incidents in the state file, and what is queued about it."""

@@ -1,0 +1,1 @@
+"""What is said about an incident, and how it is laid out."""

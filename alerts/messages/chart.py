@@ -1,0 +1,164 @@
+"""Draws an incident as a PNG that can be read on a phone, on a light and on a dark background."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from dataclasses import asdict
+from typing import Any
+
+from alerts.messages.content import say_name
+from alerts.messages.facts import IncidentFacts
+from alerts.text import cut, say_date
+
+_BACKGROUND, _INK, _MUTED, _GRID = "#ffffff", "#1f2933", "#52606d", "#e4e7eb"
+_OBSERVED, _BAND, _EXPECTED, _INCIDENT = "#1f4e79", "#9fb3c8", "#52606d", "#c81e1e"
+_HALF_DAY = 12 * 60 * 60 * 1000
+
+
+def draw_incident(facts: IncidentFacts) -> bytes:
+    """PNG, about 1,700 x 1,000 pixels: the observed line, the usual range around what is expected, the incident red."""
+    # It takes a second to import, and most runs have nothing to draw.
+    import vl_convert
+
+    png: bytes = vl_convert.vegalite_to_png(json.dumps(describe_chart(facts)), scale=2)
+    return png
+
+
+def describe_chart(facts: IncidentFacts) -> dict[str, Any]:
+    """The chart in Vega-Lite. A band with one edge is drawn to the edge of the plot."""
+    unit = facts.unit
+    axis_format = {"share": ".0%", "usd": "$,.0f"}.get(unit, ",~f")
+    axis_title = {"share": None, "seconds": "seconds", "usd": "USD", "hours": "hours"}.get(unit, _words(facts.kpi))
+    values = [_to_row(asdict(point), facts.period_days) for point in facts.points]
+    domain = _value_domain(values)
+    # Dates have no zone: drawn as UTC, or a chart made west of Greenwich would be a day off.
+    x: dict[str, Any] = {
+        "field": "date",
+        "type": "temporal",
+        "scale": {"type": "utc"},
+        "axis": {"format": "%-d %b", "tickCount": 6, "title": None, "grid": False, "labelFlush": False},
+    }
+    scale = {"zero": False, "nice": False, "domain": domain} if domain else {"zero": False}
+    y_axis = {"format": axis_format, "title": axis_title, "tickCount": 5}
+
+    def y(field: str) -> dict[str, Any]:
+        return {"field": field, "type": "quantitative", "scale": scale, "axis": y_axis}
+
+    names = ["observed", "expected", "usual range", "incident"]
+    color = {
+        "type": "nominal",
+        "scale": {"domain": names, "range": [_OBSERVED, _EXPECTED, _BAND, _INCIDENT]},
+        "legend": {"title": None, "orient": "bottom", "direction": "horizontal", "symbolType": "square"},
+    }
+    layers = [
+        {
+            "transform": [{"filter": "datum.is_incident"}],
+            "mark": {"type": "rect", "color": _INCIDENT, "opacity": 0.14},
+            "encoding": {
+                "x": {**x, "field": "start"},
+                "x2": {"field": "end"},
+            },
+        },
+        {
+            "transform": [{"filter": "isValid(datum.low) && isValid(datum.high)"}],
+            "mark": {"type": "area", "opacity": 0.45, "clip": True},
+            "encoding": {"x": x, "y": y("low"), "y2": {"field": "high"}, "color": {"datum": "usual range", **color}},
+        },
+        {
+            "mark": {"type": "line", "strokeWidth": 3, "strokeDash": [4, 6], "clip": True},
+            "encoding": {"x": x, "y": y("expected"), "color": {"datum": "expected", **color}},
+        },
+        {
+            "mark": {"type": "line", "strokeWidth": 4, "clip": True},
+            "encoding": {"x": x, "y": y("observed"), "color": {"datum": "observed", **color}},
+        },
+        {
+            "transform": [{"filter": "datum.is_incident"}],
+            "mark": {"type": "point", "filled": True, "size": 280, "opacity": 1},
+            "encoding": {"x": x, "y": y("observed"), "color": {"datum": "incident", **color}},
+        },
+    ]
+    return {
+        "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
+        "data": {"values": values},
+        "width": 740,
+        "height": 360,
+        "padding": 20,
+        "background": _BACKGROUND,
+        "title": {
+            "text": cut(say_name(facts.title, facts.dimension_value), 46),
+            "subtitle": _subtitle(facts),
+            "anchor": "start",
+            "offset": 14,
+        },
+        "layer": layers,
+        "config": {
+            "font": "DejaVu Sans",
+            "view": {"stroke": None},
+            "axis": {
+                "labelFontSize": 20,
+                "titleFontSize": 20,
+                "labelColor": _INK,
+                "titleColor": _MUTED,
+                "gridColor": _GRID,
+                "domainColor": _MUTED,
+                "tickColor": _MUTED,
+            },
+            "title": {
+                "fontSize": 28,
+                "subtitleFontSize": 20,
+                "color": _INK,
+                "subtitleColor": _MUTED,
+                "subtitlePadding": 8,
+            },
+            "legend": {
+                "labelFontSize": 20,
+                "labelColor": _INK,
+                "symbolSize": 300,
+                "symbolOpacity": 1,
+                "columnPadding": 24,
+            },
+        },
+    }
+
+
+def _to_row(point: dict[str, Any], period_days: int) -> dict[str, Any]:
+    date = dt.datetime.fromisoformat(point["date"]).replace(tzinfo=dt.UTC)
+    middle = int(date.timestamp() * 1000)
+    return {
+        **point,
+        "date": middle,
+        "start": middle - _HALF_DAY - (period_days - 1) * 2 * _HALF_DAY,
+        "end": middle + _HALF_DAY,
+        "low": point["band_low"],
+        "high": point["band_high"],
+    }
+
+
+def _value_domain(rows: list[dict[str, Any]]) -> list[float] | None:
+    """The range of all that is drawn, with room; fills in a band's open side with the range's end."""
+    keys = ("observed", "expected", "low", "high")
+    values = [row[key] for row in rows for key in keys if row[key] is not None]
+    if not values:
+        return None
+    room = (max(values) - min(values)) * 0.08 or abs(values[0]) * 0.1 or 1.0
+    low, high = min(values) - room, max(values) + room
+    # Nothing that is watched can be negative: the axis does not suggest it.
+    low = max(low, 0.0) if min(values) >= 0 else low
+    for row in rows:
+        if row["low"] is None and row["high"] is not None:
+            row["low"] = low
+        elif row["high"] is None and row["low"] is not None:
+            row["high"] = high
+    return [low, high]
+
+
+def _words(column: str) -> str:
+    return column.replace("_", " ")
+
+
+def _subtitle(facts: IncidentFacts) -> str:
+    if facts.first_seen_date == facts.last_seen_date:
+        return f"Incident (red): {say_date(facts.first_seen_date)}"
+    return f"Incident (red): {say_date(facts.first_seen_date, with_year=False)} to {say_date(facts.last_seen_date)}"

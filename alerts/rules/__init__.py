@@ -1,0 +1,1 @@
+"""What is watched: the book of rules, and loading it."""

@@ -1,0 +1,170 @@
+"""Data late or missing, validation failed, model drift: what fires, and what is silent with its reason."""
+
+from __future__ import annotations
+
+import datetime as dt
+from zoneinfo import ZoneInfo
+
+import duckdb
+import pytest
+from kpi_tables import date_of, make_book
+
+from alerts.detection.evaluation import evaluate_rules
+from alerts.detection.verdicts import Check
+from alerts.rules.book import Rule
+
+ZONE = ZoneInfo("America/Los_Angeles")
+
+
+def make_rule(kind: str) -> Rule:
+    values = {"name": kind, "kind": kind, "description": "d", "severity": "info", "owner": "o", "runbook": "r"}
+    return Rule.model_validate(values)
+
+
+def at(index: int, hour: int = 12) -> dt.datetime:
+    """A moment in the property's zone on the day at `index`."""
+    return dt.datetime.combine(date_of(index), dt.time(hour), ZONE)
+
+
+def check(warehouse: duckdb.DuckDBPyConnection, kind: str, as_of: dt.datetime) -> list[Check]:
+    return evaluate_rules(warehouse, make_book(make_rule(kind)), as_of=as_of, excluded={})
+
+
+def write_ledger(loads: dict[int, dt.datetime]) -> duckdb.DuckDBPyConnection:
+    warehouse = duckdb.connect()
+    warehouse.execute("create schema ops; create table ops.ingest_ledger (event_date date, loaded_at timestamp)")
+    for index, loaded_at in loads.items():
+        utc = loaded_at.astimezone(dt.UTC).replace(tzinfo=None)
+        warehouse.execute("insert into ops.ingest_ledger values (?, ?)", [date_of(index), utc])
+    return warehouse
+
+
+def each_morning(days: int) -> dict[int, dt.datetime]:
+    """Every day comes at seven the morning after."""
+    return {index: at(index + 1, 7) for index in range(days)}
+
+
+@pytest.mark.parametrize(
+    ("as_of", "verdict", "hours"),
+    [
+        (at(20, 8), "normal", 8),  # day 19 has come an hour ago
+        (at(21, 20), "normal", 44),  # day 20 ended 20 hours ago
+        (at(22, 11), "normal", 59),  # 35 hours ago
+        (at(22, 13), "breach", 61),  # 37 hours ago: later than the 36 it may take
+        (at(30, 0), "breach", 240),
+    ],
+)
+def test_a_source_that_stopped_delivering_is_late(as_of: dt.datetime, verdict: str, hours: float) -> None:
+    [found] = check(write_ledger(each_morning(20)), "data_late", as_of)
+    assert (found.verdict, found.observed, found.band_high, found.date) == (verdict, hours, 60, as_of.date())
+    assert found.expected == pytest.approx(31)  # it usually comes seven hours after its end, the next one 24 later
+    if verdict == "breach":
+        assert found.reason.startswith(f"{date_of(20)} has not come {hours - 24:.0f} hours after its end")
+
+
+def test_a_history_loaded_at_once_says_nothing_of_when_its_days_came() -> None:
+    [found] = check(write_ledger({index: at(21, 7) for index in range(20)}), "data_late", at(400))
+    assert found.verdict == "untested" and "the source's rhythm is unknown" in found.reason
+
+
+def test_an_old_export_that_was_copied_day_by_day_is_not_late_by_years() -> None:
+    old = {index: at(1_000 + index, 7) for index in range(20)}
+    assert check(write_ledger(old), "data_late", at(1_100))[0].verdict == "untested"
+
+
+def test_rewritten_days_still_count_as_on_time() -> None:
+    # GA4 rewrote each of the newest days two days later, and the ledger knows the later version only.
+    loads = {index: at(index + 3, 7) for index in range(18)}
+    assert check(write_ledger(loads), "data_late", at(30))[0].verdict == "breach"
+
+
+def test_a_gap_is_missing_and_what_has_not_come_yet_is_not() -> None:
+    loads = each_morning(20)
+    del loads[15]
+    found = check(write_ledger(loads), "data_missing", at(21))
+    assert [(each.date, each.reason) for each in found if each.verdict == "breach"] == [
+        (date_of(15), f"{date_of(15)} is missing, but {date_of(19)} has come")
+    ]
+    assert {each.verdict for each in found if each.date != date_of(15)} == {"normal"}
+    assert max(each.date for each in found) == date_of(18)  # day 19 is due just now
+
+
+def test_a_gap_of_yesterday_may_still_be_filled() -> None:
+    loads = {**each_morning(18), 19: at(20, 7)}
+    assert all(each.verdict == "normal" for each in check(write_ledger(loads), "data_missing", at(20, 8)))
+    assert [each.date for each in check(write_ledger(loads), "data_missing", at(21)) if each.verdict == "breach"] == [
+        date_of(18)
+    ]
+
+
+def write_validation(rows: list[tuple[str, str, str, int, str]]) -> duckdb.DuckDBPyConnection:
+    warehouse = duckdb.connect()
+    warehouse.execute(
+        "create schema ops; create table ops.validation_results "
+        "(suite varchar, expectation varchar, severity varchar, success bigint, validated_at varchar)"
+    )
+    warehouse.executemany("insert into ops.validation_results values (?, ?, ?, ?, ?)", rows)
+    return warehouse
+
+
+def test_the_newest_failed_expectation_of_a_suite_breaches() -> None:
+    rows = [
+        ("marts", "unique_sessions", "fail", 0, "2026-06-10T14:00:00+00:00"),
+        ("marts", "unique_sessions", "fail", 1, "2026-06-11T14:00:00+00:00"),
+        ("landing", "has_events", "fail", 0, "2026-06-11T06:00:00+00:00"),
+        ("landing", "few_nulls", "warn", 0, "2026-06-11T06:00:00+00:00"),
+    ]
+    [found] = check(write_validation(rows), "validation_failed", at(30))
+    assert (found.verdict, found.observed, found.reason) == ("breach", 1.0, "failed: landing: has_events")
+    assert found.date == dt.date(2026, 6, 11)
+    late = ("marts", "unique_sessions", "fail", 0, "2026-06-12T03:00:00+00:00")
+    warehouse = write_validation([late])
+    warehouse.execute("set timezone = 'Asia/Tokyo'")
+    assert check(warehouse, "validation_failed", at(30))[0].date == dt.date(2026, 6, 11)  # eight in the evening there
+    [found] = check(write_validation([*rows[:2], *rows[3:]]), "validation_failed", at(30))
+    assert (found.verdict, found.reason) == ("normal", "all passed")
+
+
+def test_drift_is_read_per_model_and_its_newest_measurement() -> None:
+    warehouse = duckdb.connect()
+    warehouse.execute(
+        "create schema ops; create table ops.model_drift "
+        "(model varchar, measure varchar, value double, is_drifted boolean, measured_at timestamp)"
+    )
+    warehouse.execute(
+        """
+        insert into ops.model_drift values
+            ('propensity', 'psi:country', .3, true, '2026-06-10 12:00'),
+            ('propensity', 'psi:device', .05, false, '2026-06-10 12:00'),
+            ('propensity', 'base_rate', .5, true, '2026-06-10 12:00'),
+            ('segments', 'psi:device', .9, true, '2026-06-03 12:00'),
+            ('segments', 'psi:device', .01, false, '2026-06-10 12:00')
+        """
+    )
+    found = {each.dimension_value: each for each in check(warehouse, "model_drift", at(30))}
+    assert found["propensity"].verdict == "breach" and found["propensity"].reason == "drifted: base_rate, psi:country"
+    assert found["propensity"].fingerprint == "model_drift|model=propensity|above"
+    assert found["segments"].verdict == "normal"
+
+
+@pytest.mark.parametrize("kind", ["data_late", "data_missing", "validation_failed", "model_drift"])
+def test_what_cannot_be_tested_is_silent_and_says_why(kind: str) -> None:
+    [found] = check(duckdb.connect(), kind, at(30))
+    assert found.verdict == "untested" and "there is no ops." in found.reason
+    warehouse = duckdb.connect()
+    warehouse.execute(
+        """
+        create schema ops;
+        create table ops.ingest_ledger (event_date date, loaded_at timestamp);
+        create table ops.validation_results
+            (suite varchar, expectation varchar, severity varchar, success bigint, validated_at varchar);
+        create table ops.model_drift (model varchar, measured_at timestamp);
+        """
+    )
+    [found] = check(warehouse, kind, at(30))
+    assert found.verdict == "untested"
+    assert found.reason in (
+        "no day has been loaded",
+        "nothing has been validated",
+        "ops.model_drift lacks measure, value, is_drifted",
+    )
