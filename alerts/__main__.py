@@ -13,18 +13,18 @@ from pathlib import Path
 from alerts.buttons import PATH, AnswerServer
 from alerts.channels import outbox
 from alerts.channels.delivery import deliver_outbox
+from alerts.channels.folder import message_path
 from alerts.detection.panel import check_columns
-from alerts.incidents import store as incidents
+from alerts.incidents import store
 from alerts.incidents.answers import Answer, answer
 from alerts.job import AlertReport, check_and_send, follow_up
-from alerts.messages.facts import RUN_KINDS
-from alerts.rules.book import load_rules
+from alerts.rules.loading import load_rules
+from alerts.state import open_alerts
 from alerts.text import say_value
 from foundation.command import run_command, whole_number
 from foundation.connect import open_published
 from foundation.errors import SettingsError
 from foundation.settings import Settings
-from foundation.state import open_state
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -135,44 +135,38 @@ def _say_delivery(report: AlertReport) -> str:
 
 
 def _list(options: argparse.Namespace, settings: Settings) -> int:
-    with open_state(settings) as state:
-        incidents.create_tables(state)
-        outbox.create_table(state)
-        rows = incidents.read_incidents(state)
-        waiting = {
-            row["incident_id"]: row["last_error"]
-            for row in state.execute("select * from alert_outbox where status = 'pending' order by outbox_id desc")
-        }
-    if not rows:
+    with open_alerts(settings) as state:
+        incidents = store.read_incidents(state)
+        # of several that wait the oldest tells why
+        waiting = {message.incident_id: message.last_error for message in reversed(outbox.list_pending(state))}
+    if not incidents:
         print("No incidents.")
-    for row in rows:
+    for incident in incidents:
         figures = ""
-        if row["kind"] not in RUN_KINDS and row["observed"] is not None:
-            figures = f"{say_value(row['observed'], row['unit'])}, expected {say_value(row['expected'], row['unit'])}"
-        folded = f"  told in {row['folded_into']}" if row["folded_into"] else ""
+        if not incident.is_of_run and incident.figures.observed is not None:
+            seen, usual = (
+                say_value(value, incident.unit) for value in (incident.figures.observed, incident.figures.expected)
+            )
+            figures = f"{seen}, expected {usual}"
+        folded = f"  told in {incident.folded_into}" if incident.folded_into else ""
         print(
-            f"{row['status']:12} {row['first_seen_date']} to {row['last_seen_date']}  {row['incident_id']:60} "
-            f"{figures}{folded}".rstrip()
+            f"{incident.status:12} {incident.first_seen_date} to {incident.last_seen_date}  "
+            f"{incident.incident_id:60} {figures}{folded}".rstrip()
         )
-        if row["incident_id"] in waiting:
-            print(f"             waits to be sent: {waiting[row['incident_id']] or 'not tried yet'}")
+        if incident.incident_id in waiting:
+            print(f"             waits to be sent: {waiting[incident.incident_id] or 'not tried yet'}")
     return 0
 
 
 def _show(options: argparse.Namespace, settings: Settings) -> int:
-    incident_id = options.incident
-    with open_state(settings) as state:
-        incidents.create_tables(state)
-        row = incidents.read_incident(state, incident_id)
-        events = state.execute("select * from alert_events where incident_id = ? order by event_id", (incident_id,))
-        history = [
-            f"{event['happened_at']}  {event['event']:12} {event['done_by']}  {event['detail']}".rstrip()
-            for event in events
-        ]
-    message = settings.alerts_dir / (row["folded_into"] or incident_id) / "message.txt"
+    with open_alerts(settings) as state:
+        incident = store.read_incident(state, options.incident)
+        history = store.read_history(state, options.incident)
+    message = message_path(settings, incident.folded_into or incident.incident_id)
     if message.exists():
         print(message.read_text(encoding="utf-8"))
-    print("\n".join(history))
+    for entry in history:
+        print(f"{entry.happened_at}  {entry.event:12} {entry.done_by}  {entry.detail}".rstrip())
     return 0
 
 

@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import json
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -20,11 +19,12 @@ from pydantic import SecretStr
 
 from alerts.channels.delivery import deliver_outbox
 from alerts.channels.errors import AlertDeliveryError
-from alerts.incidents.answers import Answer, AnswerError, answer_in
+from alerts.incidents import store
+from alerts.incidents.answers import Answer, AnswerError, answer_in, load_rules_if_valid
 from alerts.incidents.store import UnknownIncidentError
+from alerts.state import open_alerts
 from foundation.errors import FunnelhouseError
 from foundation.settings import Settings
-from foundation.state import open_state
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +68,10 @@ def take_answer(settings: Settings, *, timestamp: str, body: bytes, signature: s
         raise UntrustedRequestError("FUNNELHOUSE_SLACK_SIGNING_SECRET is not set")
     moment = time.time() if now is None else now
     verify_signature(settings.slack_signing_secret, timestamp=timestamp, body=body, signature=signature, now=moment)
-    with open_state(settings) as state:
-        _refuse_replay(state, signature, moment)
+    rules = load_rules_if_valid(settings)
+    with open_alerts(settings) as state:
+        if not store.remember_signature(state, signature, now=moment, forget_after=2 * MAX_AGE_SECONDS):
+            raise UntrustedRequestError("the request has been seen before")
         kind, incident_id, by, days = read_payload(body)
         until = None
         if days is not None:
@@ -79,6 +81,7 @@ def take_answer(settings: Settings, *, timestamp: str, body: bytes, signature: s
             return answer_in(
                 state,
                 settings,
+                rules,
                 incident_id,
                 kind,
                 by=by,
@@ -102,25 +105,6 @@ def read_payload(body: bytes) -> tuple[Answer, str, str, int | None]:
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise RequestError(f"not an answer of an alert's button: {type(error).__name__}") from None
     return kind, incident_id, by, days
-
-
-def _refuse_replay(state: sqlite3.Connection, signature: str, now: float) -> None:
-    state.execute(
-        """
-        create table if not exists alert_answers_seen (
-            signature_hash text primary key,
-            seen_at real not null           -- epoch seconds; forgotten once the timestamp alone refuses the request
-        )
-        """
-    )
-    state.execute("delete from alert_answers_seen where seen_at < ?", (now - 2 * MAX_AGE_SECONDS,))
-    try:
-        state.execute(
-            "insert into alert_answers_seen (signature_hash, seen_at) values (?, ?)",
-            (hashlib.sha256(signature.encode()).hexdigest(), now),
-        )
-    except sqlite3.IntegrityError:
-        raise UntrustedRequestError("the request has been seen before") from None
 
 
 class AnswerServer(ThreadingHTTPServer):

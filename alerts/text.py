@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from urllib.parse import quote
 
 ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+LINK_LIMIT = 500
 
 
 def measure(text: str) -> int:
@@ -94,3 +96,12 @@ def say_date(iso: str, *, with_year: bool = True) -> str:
 def say_days(count: int) -> str:
     """1 day, 3 days."""
     return "1 day" if count == 1 else f"{count:,} days"
+
+
+def quote_url(target: str) -> str | None:
+    """A web address with everything odd in it encoded; None for what is none or is far too long."""
+    if not re.match(r"https?://[^\s/]+", target):
+        return None
+    url = quote(target, safe=":/?#[]@!$&'()*+,;=%~-._", errors="replace")
+    # A URL cut short leads nowhere: beyond a sane length it is shown as text.
+    return url if len(url) <= LINK_LIMIT else None

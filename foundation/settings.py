@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from foundation.errors import SettingsError
@@ -96,28 +96,12 @@ class Settings(BaseSettings):
     alert_webhook_url: str | None = Field(default=None, description="Gets each change of an incident as JSON.")
     alert_webhook_secret: SecretStr | None = Field(default=None, description="Signs those calls (HMAC-SHA256).")
 
-    @field_validator(
-        "source",
-        "bigquery_billing_project",
-        "bigquery_endpoint",
-        "duckdb_memory_limit",
-        "slack_channel",
-        "slack_token",
-        "duckdb_threads",
-        "slack_signing_secret",
-        "alert_escalation_owner",
-        "alert_email_to",
-        "alert_email_from",
-        "smtp_host",
-        "smtp_user",
-        "smtp_password",
-        "alert_webhook_url",
-        "alert_webhook_secret",
-        mode="before",
-    )
+    @field_validator("*", mode="before")
     @classmethod
-    def _empty_is_unset(cls, value: object) -> object:
-        return None if value == "" else value
+    def _empty_is_unset(cls, value: object, info: ValidationInfo) -> object:
+        if value == "" and info.field_name is not None and cls.model_fields[info.field_name].default is None:
+            return None
+        return value
 
     @field_validator("daily_schedule", "retraining_schedule", "alert_followup_schedule", mode="before")
     @classmethod
@@ -244,3 +228,8 @@ def load_settings() -> Settings:
             for problem in error.errors()
         ]
         raise SettingsError(f"{'; '.join(problems)}. Correct it in the environment or in .env") from None
+
+
+def show_path(path: Path) -> str:
+    """A path as one would type it from the project's folder."""
+    return str(path.relative_to(PROJECT_DIR)) if path.is_relative_to(PROJECT_DIR) else str(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from foundation.settings import Settings
 
@@ -30,3 +30,14 @@ def open_state(settings: Settings) -> Iterator[sqlite3.Connection]:
         connection.execute("commit")
     finally:
         connection.close()
+
+
+@contextmanager
+def copy_state(settings: Settings) -> Iterator[sqlite3.Connection]:
+    """Yield a copy of the whole file in memory; nobody waits for it, and it is gone afterwards."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
+        copy.row_factory = sqlite3.Row
+        if settings.state_path.exists():
+            with closing(sqlite3.connect(f"file:{settings.state_path}?mode=ro", uri=True, timeout=60)) as state:
+                state.backup(copy)
+        yield copy

@@ -1,4 +1,4 @@
-"""Sends messages by SMTP: HTML and text, the chart inside."""
+"""Mail: HTML and text, the chart inside, by SMTP."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import smtplib
 import ssl
 from email.message import EmailMessage
 from pathlib import Path
+from typing import ClassVar, Self
 
 from alerts.channels.errors import (
     AlertDeliveryError,
@@ -16,7 +17,11 @@ from alerts.channels.errors import (
     ChannelUnavailableError,
     MessageRefusedError,
 )
+from alerts.channels.protocol import Channel, Outgoing, Posted
 from alerts.channels.redaction import redact
+from alerts.messages.describing import describe_event, describe_incident
+from alerts.messages.page import render_page
+from alerts.messages.plain import to_plain
 from alerts.text import cut
 from foundation.settings import Settings
 
@@ -24,6 +29,63 @@ log = logging.getLogger(__name__)
 
 CHART_CID = "chart@funnelhouse"
 _TLS_PORT = 465
+
+
+# How the figures of a known incident move is told where it can be ignored; a mail is for what somebody should look at.
+_MAILED = {"opened", "reopened", "woken", "escalated", "expected", "withdrawn", "resolved", "folded_away"}
+
+
+class Mail(Channel):
+    """One mail to all addresses of the settings for each message."""
+
+    name: ClassVar[str] = "email"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @classmethod
+    def is_configured(cls, settings: Settings) -> bool:
+        return bool(settings.alert_email_to)
+
+    @classmethod
+    def connect(cls, settings: Settings, target: str | None) -> Self:
+        if settings.smtp_host is None:
+            raise ChannelRejectedError("FUNNELHOUSE_ALERT_EMAIL_TO is set but FUNNELHOUSE_SMTP_HOST is not")
+        return cls(settings)
+
+    @classmethod
+    def carries(cls, event: str) -> bool:
+        return event in _MAILED
+
+    def send(self, message: Outgoing) -> Posted:
+        whole = describe_incident(message.facts)
+        self._send(message, subject=whole.headline, plain=to_plain(whole), news=None)
+        return Posted()
+
+    def reply(self, message: Outgoing, parent: Posted) -> Posted:
+        assert message.news is not None
+        news = describe_event(message.news).headline
+        whole = describe_incident(message.facts)
+        self._send(message, subject=news, plain=f"{news}\n\n{to_plain(whole)}", news=news)
+        return Posted()
+
+    def _send(self, message: Outgoing, *, subject: str, plain: str, news: str | None) -> None:
+        html = render_page(
+            describe_incident(message.facts),
+            chart_src=f"cid:{CHART_CID}" if message.chart is not None else None,
+            news=news,
+        )
+        thread_key = f"{message.incident_id}:{self.name}"
+        mail = compose_mail(
+            self._settings,
+            subject=subject,
+            plain=plain,
+            html=html,
+            chart=message.chart,
+            key=message.key,
+            thread_key=thread_key,
+        )
+        send_mail(self._settings, mail)
 
 
 def compose_mail(
@@ -69,9 +131,7 @@ def make_message_id(key: str) -> str:
 
 def send_mail(settings: Settings, mail: EmailMessage, *, timeout_seconds: float = 20) -> None:
     """Hand a mail to the server. Raises an `AlertDeliveryError` that names what to change, never a password."""
-    if settings.smtp_host is None:
-        raise ChannelRejectedError("FUNNELHOUSE_ALERT_EMAIL_TO is set but FUNNELHOUSE_SMTP_HOST is not")
-    host, port = settings.smtp_host, settings.smtp_port
+    host, port = str(settings.smtp_host), settings.smtp_port
     context = ssl.create_default_context()
     try:
         if port == _TLS_PORT:
@@ -113,3 +173,6 @@ def _explain(settings: Settings, error: Exception) -> AlertDeliveryError:
     return ChannelUnavailableError(
         f"{where} could not be reached: {redact(f'{type(error).__name__}: {error}', settings.smtp_password)[:300]}"
     )
+
+
+CHANNEL = Mail

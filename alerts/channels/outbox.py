@@ -1,4 +1,7 @@
-"""What is still to be said, a row a message and channel: queued with the decision, delivered later."""
+"""What is still to be said, a row a message and channel: queued with the decision, delivered later.
+
+Everything here runs inside the caller's transaction, and all SQL on `alert_outbox` is here.
+"""
 
 from __future__ import annotations
 
@@ -6,45 +9,44 @@ import datetime as dt
 import json
 import sqlite3
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Literal
 
-Channel = Literal["slack", "email", "webhook"]
+from alerts.channels.protocol import Channel, Posted
 
-TABLE = """
-    create table if not exists alert_outbox (
-        outbox_id integer primary key,
-        idempotency_key text not null unique,  -- one message per incident, event and channel, ever
-        incident_id text not null references alert_incidents (incident_id),
-        channel text not null,          -- slack, email, webhook
-        kind text not null,             -- parent, update (of the parent), reply
-        event text not null,            -- what happened; see alert_events
-        status text not null,           -- pending, sent, rendered, dropped
-        payload text not null,          -- JSON, enough to render the message without the warehouse
-        target text,                    -- a Slack channel other than the default one
-        created_at text not null,
-        not_before text,                -- quiet hours end then
-        attempts integer not null default 0,
-        first_attempt_at text,
-        last_error text,
-        finished_at text,
-        channel_id text,                -- of the parent: where it stands
-        message_ts text,
-        chart_id text,                  -- of the parent: the uploaded chart it shows
-        chart_hash text
-    )
-"""
+Kind = Literal["parent", "update", "reply"]
+Status = Literal["pending", "sent", "rendered", "dropped"]
+_ERROR_LIMIT = 500
 
 
-def create_table(state: sqlite3.Connection) -> None:
-    """Create the outbox where it is missing."""
-    state.execute(TABLE)
-    state.execute("create index if not exists alert_outbox_by_incident on alert_outbox (incident_id, channel)")
+@dataclass(frozen=True)
+class QueuedMessage:
+    """A row of the outbox. `payload` is JSON, `posted` of a parent: where it stands."""
+
+    outbox_id: int
+    key: str
+    incident_id: str
+    channel: str
+    kind: Kind
+    event: str
+    status: Status
+    payload: str
+    target: str | None
+    queued_at: dt.datetime
+    attempts: int
+    last_error: str | None
+    posted: Posted
+
+    @property
+    def is_untried(self) -> bool:
+        """Whether nobody can have read the message yet."""
+        return self.status == "pending" and not self.attempts
 
 
 def queue_parent(
     state: sqlite3.Connection,
     incident_id: str,
-    channel: Channel,
+    channel: type[Channel],
     event: str,
     payload: dict[str, Any],
     *,
@@ -54,41 +56,37 @@ def queue_parent(
     """Put the current state of an incident's own message into the outbox.
 
     The first one is the parent. While that has not been tried, a newer state takes its place: whoever reads it first
-    reads the newest. Afterwards Slack's is edited (an update, which takes the place of one that was not sent yet); in
-    a channel where nothing can be edited, replies alone tell what changes.
+    reads the newest. Afterwards it is edited (an update, which takes the place of one that was not sent yet); in a
+    channel where nothing can be edited, replies alone tell what changes.
     """
     text = json.dumps(payload, ensure_ascii=False)
-    parent = read_parent(state, incident_id, channel)
+    parent = read_parent(state, incident_id, channel.name)
     if parent is None:
-        _insert(state, incident_id, channel, "parent", event, text, f"{incident_id}:{channel}", target, not_before)
-    elif is_untried(parent):
+        key = f"{incident_id}:{channel.name}"
+        _insert(state, incident_id, channel.name, "parent", event, text, key, target, not_before)
+    elif parent.is_untried:
         # What has become critical waits no longer.
         state.execute(
             "update alert_outbox set payload = ?, not_before = ? where outbox_id = ?",
-            (text, not_before, parent["outbox_id"]),
+            (text, not_before, parent.outbox_id),
         )
-    elif channel == "slack":
+    elif channel.can_edit:
         state.execute(
             """
             update alert_outbox set status = 'dropped', finished_at = ?
             where incident_id = ? and channel = ? and kind = 'update' and status = 'pending'
             """,
-            (_now(), incident_id, channel),
+            (_now(), incident_id, channel.name),
         )
         newest = state.execute("select max(outbox_id) from alert_outbox").fetchone()[0]
-        key = f"{incident_id}:{channel}:update:{newest + 1}"
-        _insert(state, incident_id, channel, "update", event, text, key, target, not_before)
-
-
-def is_untried(parent: sqlite3.Row) -> bool:
-    """Whether nobody can have read the message yet."""
-    return parent["status"] == "pending" and not parent["attempts"]
+        key = f"{incident_id}:{channel.name}:update:{newest + 1}"
+        _insert(state, incident_id, channel.name, "update", event, text, key, target, not_before)
 
 
 def queue_reply(
     state: sqlite3.Connection,
     incident_id: str,
-    channel: Channel,
+    channel: type[Channel],
     event: str,
     payload: dict[str, Any],
     *,
@@ -98,15 +96,15 @@ def queue_reply(
 ) -> None:
     """Put a message about one event into the outbox: a reply in Slack's thread, a mail, a webhook call."""
     text = json.dumps(payload, ensure_ascii=False)
-    key = f"{incident_id}:{channel}:{event_id}"
-    _insert(state, incident_id, channel, "reply", event, text, key, target, not_before)
+    key = f"{incident_id}:{channel.name}:{event_id}"
+    _insert(state, incident_id, channel.name, "reply", event, text, key, target, not_before)
 
 
 def _insert(
     state: sqlite3.Connection,
     incident_id: str,
     channel: str,
-    kind: str,
+    kind: Kind,
     event: str,
     payload: str,
     key: str,
@@ -135,12 +133,12 @@ def drop_unsent(state: sqlite3.Connection, incident_id: str) -> bool:
     return state.execute("select 1 from alert_outbox where incident_id = ?", (incident_id,)).fetchone() is None
 
 
-def read_parent(state: sqlite3.Connection, incident_id: str, channel: str) -> sqlite3.Row | None:
-    """The row of an incident's first message in a channel."""
-    row: sqlite3.Row | None = state.execute(
+def read_parent(state: sqlite3.Connection, incident_id: str, channel: str) -> QueuedMessage | None:
+    """An incident's first message in a channel."""
+    row = state.execute(
         "select * from alert_outbox where incident_id = ? and channel = ? and kind = 'parent'", (incident_id, channel)
     ).fetchone()
-    return row
+    return _read(row) if row is not None else None
 
 
 def is_announced(state: sqlite3.Connection, incident_id: str) -> bool:
@@ -149,9 +147,9 @@ def is_announced(state: sqlite3.Connection, incident_id: str) -> bool:
     return row.fetchone() is not None
 
 
-def next_pending(state: sqlite3.Connection, after: int, *, now: str) -> sqlite3.Row | None:
-    """The next row that is due, in the order of queueing."""
-    row: sqlite3.Row | None = state.execute(
+def next_pending(state: sqlite3.Connection, after: int, *, now: str) -> QueuedMessage | None:
+    """The next message that is due, in the order of queueing."""
+    row = state.execute(
         """
         select * from alert_outbox
         where status = 'pending' and outbox_id > ? and coalesce(not_before, '') <= ?
@@ -159,7 +157,13 @@ def next_pending(state: sqlite3.Connection, after: int, *, now: str) -> sqlite3.
         """,
         (after, now),
     ).fetchone()
-    return row
+    return _read(row) if row is not None else None
+
+
+def list_pending(state: sqlite3.Connection) -> list[QueuedMessage]:
+    """All that waits, those held back by quiet hours included, oldest first."""
+    rows = state.execute("select * from alert_outbox where status = 'pending' order by outbox_id")
+    return [_read(row) for row in rows]
 
 
 def count_pending(state: sqlite3.Connection) -> int:
@@ -167,49 +171,61 @@ def count_pending(state: sqlite3.Connection) -> int:
     return int(state.execute("select count(*) from alert_outbox where status = 'pending'").fetchone()[0])
 
 
-def note_attempt(state: sqlite3.Connection, row: sqlite3.Row) -> bool:
+def note_attempt(state: sqlite3.Connection, message: QueuedMessage) -> bool:
     """Say before a message goes out that a copy of it may be out.
 
-    Returns False when a newer state has taken the row's place since it was read: then that one must go out.
+    Returns False when a newer state has taken its place since it was read: then that one must go out.
     """
     cursor = state.execute(
         """
         update alert_outbox set attempts = attempts + 1, first_attempt_at = coalesce(first_attempt_at, ?)
         where outbox_id = ? and status = 'pending' and payload = ?
         """,
-        (_now(), row["outbox_id"], row["payload"]),
+        (_now(), message.outbox_id, message.payload),
     )
     return cursor.rowcount == 1
 
 
 def note_error(state: sqlite3.Connection, outbox_id: int, error: str) -> None:
     """Keep why a message could not be delivered."""
-    state.execute("update alert_outbox set last_error = ? where outbox_id = ?", (error[:500], outbox_id))
+    state.execute("update alert_outbox set last_error = ? where outbox_id = ?", (error[:_ERROR_LIMIT], outbox_id))
 
 
-def finish(
-    state: sqlite3.Connection,
-    outbox_ids: Iterable[int],
-    *,
-    status: str,
-    channel_id: str | None = None,
-    message_ts: str | None = None,
-) -> None:
-    """Mark messages as sent or rendered."""
+def finish(state: sqlite3.Connection, outbox_ids: Iterable[int], *, status: Status, posted: Posted) -> None:
+    """Mark messages as sent, rendered or dropped, and where they stand."""
     state.executemany(
         """
         update alert_outbox
         set status = ?, finished_at = ?, last_error = null, channel_id = ?, message_ts = ?
         where outbox_id = ?
         """,
-        [(status, _now(), channel_id, message_ts, outbox_id) for outbox_id in outbox_ids],
+        [(status, _now(), posted.channel_id, posted.message_id, outbox_id) for outbox_id in outbox_ids],
     )
 
 
-def note_chart(state: sqlite3.Connection, outbox_id: int, *, chart_id: str | None, chart_hash: str | None) -> None:
+def note_chart(state: sqlite3.Connection, outbox_id: int, posted: Posted) -> None:
     """Remember on the parent which uploaded chart it shows."""
     state.execute(
-        "update alert_outbox set chart_id = ?, chart_hash = ? where outbox_id = ?", (chart_id, chart_hash, outbox_id)
+        "update alert_outbox set chart_id = ?, chart_hash = ? where outbox_id = ?",
+        (posted.chart_id, posted.chart_hash, outbox_id),
+    )
+
+
+def _read(row: sqlite3.Row) -> QueuedMessage:
+    return QueuedMessage(
+        outbox_id=row["outbox_id"],
+        key=row["idempotency_key"],
+        incident_id=row["incident_id"],
+        channel=row["channel"],
+        kind=row["kind"],
+        event=row["event"],
+        status=row["status"],
+        payload=row["payload"],
+        target=row["target"],
+        queued_at=dt.datetime.fromisoformat(row["created_at"]),
+        attempts=row["attempts"],
+        last_error=row["last_error"],
+        posted=Posted(row["channel_id"], row["message_ts"], row["chart_id"], row["chart_hash"]),
     )
 
 

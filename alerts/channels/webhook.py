@@ -1,4 +1,4 @@
-"""Posts each change of an incident as signed JSON to a URL."""
+"""Webhook: each change of an incident as signed JSON to a URL."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import logging
 import random
 import time
 from http.client import HTTPException, HTTPResponse
-from typing import Any
+from typing import Any, ClassVar, Self
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
@@ -19,13 +19,51 @@ from alerts.channels.errors import (
     ChannelUnavailableError,
     MessageRefusedError,
 )
+from alerts.channels.protocol import Channel, Outgoing, Posted
 from alerts.channels.redaction import redact
+from alerts.messages.describing import describe_event, describe_incident
+from alerts.messages.facts import to_json_values
 from foundation.settings import Settings
 
 log = logging.getLogger(__name__)
 
 SIGNATURE_HEADER = "X-Funnelhouse-Signature"
 _MAX_WAIT_SECONDS = 60
+
+
+class Webhook(Channel):
+    """The URL of the settings."""
+
+    name: ClassVar[str] = "webhook"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @classmethod
+    def is_configured(cls, settings: Settings) -> bool:
+        return bool(settings.alert_webhook_url)
+
+    @classmethod
+    def connect(cls, settings: Settings, target: str | None) -> Self:
+        return cls(settings)
+
+    def send(self, message: Outgoing) -> Posted:
+        self._post(message, describe_incident(message.facts).headline)
+        return Posted()
+
+    def reply(self, message: Outgoing, parent: Posted) -> Posted:
+        assert message.news is not None
+        self._post(message, describe_event(message.news).headline)
+        return Posted()
+
+    def _post(self, message: Outgoing, text: str) -> None:
+        payload = {
+            "event": message.event,
+            "incident_id": message.incident_id,
+            "text": text,
+            "incident": {**to_json_values(message.facts), "points": []},
+        }
+        post_event(self._settings, payload, key=message.key)
 
 
 class _NoRedirects(HTTPRedirectHandler):
@@ -95,3 +133,6 @@ def _to_error(code: int) -> AlertDeliveryError:
     return ChannelRejectedError(
         f"the webhook refuses (HTTP {code}); check FUNNELHOUSE_ALERT_WEBHOOK_URL and its secret"
     )
+
+
+CHANNEL = Webhook

@@ -37,7 +37,7 @@ class Fired:
     @property
     def worst(self) -> Check:
         """The breach that lay furthest out."""
-        return max(self.checks, key=lambda check: abs(check.z or 0.0))
+        return max(self.checks, key=lambda check: abs(check.figures.z or 0.0))
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def say_backtest(result: Backtest) -> str:
         for row in rows
     ]
     untested = [
-        (rule.name, next((check.reason for check in result.checks if check.rule == rule.name), "no days"))
+        (rule.name, next((check.figures.reason for check in result.checks if check.rule == rule.name), "no days"))
         for rule in result.book.rules
         if all(check.verdict == "untested" for check in result.checks if check.rule == rule.name)
     ]
@@ -132,8 +132,10 @@ def say_backtest(result: Backtest) -> str:
         for each in group:
             check = each.worst
             what = f"{check.rule}" + (f" {check.dimension}={check.dimension_value}" if check.dimension else "")
-            figures = f"{_say(check.observed, units[check.rule])}, expected {_say(check.expected, units[check.rule])}"
-            lines.append(f"  {each.first} {len(each.checks)}x  {what}: {figures}; {check.reason}")
+            seen, usual = (_say(value, units[check.rule]) for value in (check.figures.observed, check.figures.expected))
+            lines.append(
+                f"  {each.first} {len(each.checks)}x  {what}: {seen}, expected {usual}; {check.figures.reason}"
+            )
     return "\n".join(lines)
 
 
@@ -169,7 +171,7 @@ def _draw_rule(alt: Any, rule: Rule, result: Backtest) -> Any:
     for check in mine:
         if check.dimension is None:
             point = points.setdefault(check.date, {"date": check.date.isoformat(), "fires": False})
-            point.update(observed=check.observed, low=check.band_low, high=check.band_high)
+            point.update(observed=check.figures.observed, low=check.figures.band_low, high=check.figures.band_high)
             point["fires"] |= check.verdict == "breach"
     values = Counter(check.date for check in mine if check.dimension is not None and check.verdict == "breach")
     marks = [

@@ -7,7 +7,7 @@ import datetime as dt
 import duckdb
 import numpy as np
 
-from alerts.detection.verdicts import Check, Verdict
+from alerts.detection.verdicts import Check, Figures, Verdict
 from alerts.rules.book import Rule, RuleBook
 
 # Whether days are late can be told only of a source that delivers: of the newest days, so many must have come on
@@ -202,13 +202,7 @@ def _make_check(
         period_days=1,
         verdict=verdict,
         severity=rule.severity,
-        reason=reason,
-        observed=observed,
-        expected=expected,
-        band_low=None,
-        band_high=band_high,
-        z=None,
-        volume=float(volume),
+        figures=Figures(observed=observed, expected=expected, band_high=band_high, volume=float(volume), reason=reason),
         baseline_days=0,
     )
 

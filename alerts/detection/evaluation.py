@@ -12,8 +12,8 @@ import numpy as np
 from alerts.detection import walk
 from alerts.detection.data_rules import check_data
 from alerts.detection.panel import Panel, read_panel
-from alerts.detection.statistics import Bools
-from alerts.detection.verdicts import Check, Verdict, make_fingerprint
+from alerts.detection.scales import Bools, Scale
+from alerts.detection.verdicts import Check, Figures, Verdict, make_fingerprint
 from alerts.detection.walk import Series, Walk, walk_days
 from alerts.rules.book import Direction, Rule, RuleBook
 
@@ -161,13 +161,15 @@ def make_checks(book: RuleBook, rule: Rule, panel: Panel, result: Walk, since: d
                     period_days=int(result.period[series, day]),
                     verdict=_VERDICTS[int(result.verdict[way][series, day])],
                     severity=rule.severity,
-                    reason=_say_reason(rule, result, way, int(series), int(day), event.name if event else ""),
-                    observed=_show(rule, result.observed[series, day]),
-                    expected=_show(rule, result.expected[series, day]),
-                    band_low=_show(rule, result.band_low[series, day]),
-                    band_high=_show(rule, result.band_high[series, day]),
-                    z=_number(result.z[series, day]),
-                    volume=float(result.volume[series, day]),
+                    figures=Figures(
+                        observed=_show(panel.scale, result.observed[series, day]),
+                        expected=_show(panel.scale, result.expected[series, day]),
+                        band_low=_show(panel.scale, result.band_low[series, day]),
+                        band_high=_show(panel.scale, result.band_high[series, day]),
+                        z=_number(result.z[series, day]),
+                        volume=float(result.volume[series, day]),
+                        reason=_say_reason(rule, result, way, int(series), int(day), event.name if event else ""),
+                    ),
                     baseline_days=int(result.baseline_days[series, day]),
                     is_provisional=bool(panel.is_provisional[day]),
                     is_expected_event=event is not None,
@@ -189,13 +191,8 @@ def _mark_excluded(rule: Rule, panel: Panel, excluded: Mapping[str, set[dt.date]
     return marks
 
 
-def _show(rule: Rule, value: float) -> float | None:
-    """From the tested scale to the rule's unit: a mean log becomes the typical (geometric mean) value."""
-    if not math.isfinite(value):
-        return None
-    if rule.test != "log_mean":
-        return float(value)
-    return max(0.0, math.expm1(value)) if rule.statistic else math.exp(value)
+def _show(scale: Scale, value: float) -> float | None:
+    return float(scale.show(value)) if math.isfinite(value) else None
 
 
 def _number(value: float) -> float | None:

@@ -10,14 +10,16 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from alerts.detection.statistics import Bools, Floats, Scale
-from alerts.rules.book import Rule, RulesError, line_of_rule
+from alerts.detection.scales import Bools, Floats, Scale, scale_of
+from alerts.rules.book import Rule, RulesError
+from alerts.rules.loading import line_of_rule
 from foundation.errors import FunnelhouseError
 
 DAILY_TABLE = "marts.agg_kpis_daily"
 DIMENSION_TABLE = "marts.agg_kpis_daily_by_dimension"
 # A dimension with more values (landing pages) is watched for the largest of them.
 MOST_VALUES = 50
+_Row = tuple[int, dt.date, Any, Any, Any]  # series, date, y, n, volume
 
 
 class KpiTablesError(FunnelhouseError):
@@ -88,49 +90,29 @@ def check_columns(warehouse: duckdb.DuckDBPyConnection, rules: list[Rule], rules
 def read_panel(warehouse: duckdb.DuckDBPyConnection, rule: Rule, *, with_dimensions: bool = True) -> Panel:
     """All days of a rule's KPI, whole shop first. A day without a row has no value; a dimension value without a row
     on a day that has one counted zero."""
-    columns = say_measures(rule)
+    scale, columns = scale_of(rule), say_measures(rule)
     whole = warehouse.execute(
         f"select kpi_date, is_provisional, {columns} from {DAILY_TABLE} order by kpi_date"
     ).fetchall()
-    labels: list[tuple[str, str] | None] = [None]
     if not whole:
         empty = np.zeros((1, 0))
-        return Panel(rule.test, [], labels, empty, empty, empty, empty.astype(bool), np.zeros(0, dtype=bool))
+        return Panel(scale, [], [None], empty, empty, empty, empty.astype(bool), np.zeros(0, dtype=bool))
     first, days = whole[0][0], (whole[-1][0] - whole[0][0]).days + 1
-    dates = [first + dt.timedelta(days=day) for day in range(days)]
     is_present = np.zeros(days, dtype=bool)
     is_provisional = np.zeros(days, dtype=bool)
-    for row in whole:
-        is_present[(row[0] - first).days] = True
-        is_provisional[(row[0] - first).days] = bool(row[1])
-
-    rows: list[tuple[int, dt.date, Any, Any, Any]] = [(0, row[0], *row[2:]) for row in whole]
+    for date, is_young, *_ in whole:
+        is_present[(date - first).days] = True
+        is_provisional[(date - first).days] = bool(is_young)
+    labels: list[tuple[str, str] | None] = [None]
+    rows: list[_Row] = [(0, row[0], *row[2:]) for row in whole]
     if with_dimensions and rule.dimensions:
-        index: dict[tuple[str, str], int] = {}
-        for dimension, value, *rest in warehouse.execute(
-            f"""
-            with ranked as (
-                select
-                    dimension, dimension_value, kpi_date, {columns},
-                    sum({_volume(rule)}) over (partition by dimension, dimension_value) as total_volume
-                from {DIMENSION_TABLE}
-                where list_contains(?, dimension)
-            )
-            select dimension, dimension_value, kpi_date, y, n, volume from ranked
-            qualify dense_rank() over (partition by dimension order by total_volume desc, dimension_value) <= ?
-            order by list_position(?, dimension), total_volume desc, dimension_value, kpi_date
-            """,
-            [list(rule.dimensions), MOST_VALUES, list(rule.dimensions)],
-        ).fetchall():
-            label = (dimension, "(none)" if value is None else str(value))
-            if label not in index:
-                index[label] = len(labels)
-                labels.append(label)
-            rows.append((index[label], *rest))
+        found, rows_of_values = _read_values(warehouse, rule)
+        labels += found
+        rows += rows_of_values
 
     y = np.full((len(labels), days), np.nan)
     n, volume = np.zeros_like(y), np.zeros_like(y)
-    if rule.test in ("count", "amount"):
+    if scale.is_total:
         y[1:, is_present] = 0.0
         n[:, is_present] = 1.0
     for series, date, *values in rows:
@@ -139,19 +121,40 @@ def read_panel(warehouse: duckdb.DuckDBPyConnection, rule: Rule, *, with_dimensi
             y[series, day], n[series, day], volume[series, day] = [np.nan if v is None else float(v) for v in values]
     n, volume = np.nan_to_num(n), np.nan_to_num(volume)
     has_value = np.isfinite(y) & (n > 0) & is_present
-    if rule.test != "log_mean":
-        # Net revenue can be negative, and a column that is no share can exceed 1: no likelihood knows such values.
-        y = np.clip(y, 0.0, n if rule.test == "rate" else np.inf)
     return Panel(
-        scale=rule.test,
-        dates=dates,
+        scale=scale,
+        dates=[first + dt.timedelta(days=day) for day in range(days)],
         labels=labels,
-        y=np.where(has_value, y, 0.0),
+        y=np.where(has_value, scale.clip(y, n), 0.0),
         n=np.where(has_value, n, 0.0),
         volume=volume,
         usable=has_value & ~is_provisional,
         is_provisional=is_provisional,
     )
+
+
+def _read_values(warehouse: duckdb.DuckDBPyConnection, rule: Rule) -> tuple[list[tuple[str, str]], list[_Row]]:
+    """The values of the rule's dimensions, and their rows; the whole shop is series 0, so theirs begin with 1."""
+    index: dict[tuple[str, str], int] = {}
+    rows: list[_Row] = []
+    for dimension, value, *rest in warehouse.execute(
+        f"""
+        with ranked as (
+            select
+                dimension, dimension_value, kpi_date, {say_measures(rule)},
+                sum({_volume(rule)}) over (partition by dimension, dimension_value) as total_volume
+            from {DIMENSION_TABLE}
+            where list_contains(?, dimension)
+        )
+        select dimension, dimension_value, kpi_date, y, n, volume from ranked
+        qualify dense_rank() over (partition by dimension order by total_volume desc, dimension_value) <= ?
+        order by list_position(?, dimension), total_volume desc, dimension_value, kpi_date
+        """,
+        [list(rule.dimensions), MOST_VALUES, list(rule.dimensions)],
+    ).fetchall():
+        label = (dimension, "(none)" if value is None else str(value))
+        rows.append((index.setdefault(label, len(index) + 1), *rest))
+    return list(index), rows
 
 
 def say_measures(rule: Rule) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 from scipy.stats import beta, chi2
 
-from alerts.detection.statistics import Floats
+from alerts.detection.scales import Floats, scale_of
 from alerts.detection.walk import BREACH, NORMAL, Series, Walk, walk_days
 from alerts.rules.book import Rule, RuleBook
 
@@ -175,7 +175,7 @@ def _walk(rule: Rule, parts: list[_Shops], is_tested: NDArray[np.bool_]) -> Walk
     y, n = np.concatenate([part.y for part in parts]), np.concatenate([part.n for part in parts])
     first = np.cumsum([0, *(int(part.shop.max()) + 1 for part in parts)])
     series = Series(
-        scale=rule.test,
+        scale=scale_of(rule),
         y=y,
         n=n,
         volume=y if rule.test == "count" else n,

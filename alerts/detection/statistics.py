@@ -6,19 +6,13 @@ Every function works on parallel series: arrays of shape (series, days). The met
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit, xlogy
 from scipy.stats import norm
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-# rate: y of n; count: totals with Poisson noise (sessions); amount: totals without a known noise (revenue);
-# log_mean: means of logarithms over n sessions.
-Scale = Literal["rate", "count", "amount", "log_mean"]
+from alerts.detection.scales import TINY, Bools, Floats, Scale
 
 HALF_LIFE_DAYS = 21.0
 SCALE_HALF_LIFE = 42.0
@@ -26,9 +20,6 @@ HUBER = 1.345  # 95 % efficient where the noise is normal
 WINSOR = 3.0
 ITERATIONS = 4
 FEWEST_DAYS = 10  # for a variance between days that means something
-# No KPI is steadier than this from day to day (on the log scale, 1 %): keeps a constant past from making z infinite.
-SMALLEST_DAILY_VARIANCE = 0.01**2
-_TINY = 1e-12
 _MAD_TO_SD = 1.4826
 
 
@@ -45,6 +36,15 @@ class Baseline:
     degrees: Floats
     days: Floats
     typical_n: Floats
+
+    def take(self, rows: NDArray[np.int64]) -> Baseline:
+        """The baselines of some series."""
+        return Baseline(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})
+
+    @classmethod
+    def join(cls, parts: list[Baseline]) -> Baseline:
+        """Several baselines one after the other."""
+        return cls(**{each.name: np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)})
 
 
 def fit_baseline(
@@ -63,54 +63,68 @@ def fit_baseline(
     days = inside.sum(axis=1)
     y, n = np.where(usable, y, 0.0), np.where(usable, n, 0.0)
     typical_n = _median(n, usable)
-    level = _median(_start(scale, y, n), usable)[:, None]
+    level = _median(scale.start(y, n), usable)[:, None]
     effects = np.zeros((len(y), 7))
-    floor = 0.0 if scale in ("rate", "count") else SMALLEST_DAILY_VARIANCE
+    floor = scale.smallest_daily_variance
     daily = np.zeros((len(y), 1))
     share = inside * np.exp2(-age / SCALE_HALF_LIFE)
-    effective = np.square(share.sum(axis=1)) / np.maximum(np.square(share).sum(axis=1), _TINY)
-    relative = _relative_variance(scale, n, typical_n[:, None])
+    effective = np.square(share.sum(axis=1)) / np.maximum(np.square(share).sum(axis=1), TINY)
+    relative = scale.relative_variance(n, typical_n[:, None])
     for iteration in range(ITERATIONS):
         weekly = effects @ is_weekday.T
-        x, known = _working_values(scale, y, n, level + weekly)
+        x, known = scale.working_values(y, n, level + weekly)
         if iteration == 0:
             spread = _MAD_TO_SD * _median(np.abs(x - level), usable)
             daily = np.maximum(floor, np.square(spread) - _median(known, usable))[:, None]
-        variance = np.maximum(known + relative * daily, _TINY)
+        variance = np.maximum(known + relative * daily, TINY)
         distance = np.abs(x - level - weekly) / np.sqrt(variance)
         weight = inside / variance * np.minimum(1.0, HUBER / np.maximum(distance, HUBER))
-        level = (((x - weekly) * weight) @ decay / np.maximum(weight @ decay, _TINY))[:, None]
+        level = (((x - weekly) * weight) @ decay / np.maximum(weight @ decay, TINY))[:, None]
 
-        precision = weight @ is_weekday
-        seen = precision > 0
-        noise = 1.0 / np.maximum(precision, _TINY)
-        raw = ((x - level) * weight) @ is_weekday * noise
-        raw -= ((raw * precision).sum(axis=1) / np.maximum(precision.sum(axis=1), _TINY))[:, None]
-        free = np.maximum(seen.sum(axis=1) - 1, 1)
-        between = np.maximum(0.0, (np.where(seen, np.square(raw) - noise, 0.0)).sum(axis=1) / free)[:, None]
-        shrinkage = np.where(seen, between / np.maximum(between + noise, _TINY), 0.0)
-        effects = np.where(seen, raw * shrinkage, 0.0)
-
-        residual = x - level - effects @ is_weekday.T
-        standard = residual / np.sqrt(variance)
+        weekdays = _fit_weekdays(x - level, weight, is_weekday)
+        effects = weekdays.effects
+        standard = (x - level - effects @ is_weekday.T) / np.sqrt(variance)
         cap = WINSOR * _MAD_TO_SD * _median(np.abs(standard), usable)[:, None]
         squared = np.square(np.clip(standard, -cap, cap)) * variance
-        degrees = np.maximum(effective - 1.0 - shrinkage.sum(axis=1) * 6 / 7, 1.0)
+        degrees = np.maximum(effective - 1.0 - weekdays.shrinkage.sum(axis=1) * 6 / 7, 1.0)
         correction = (np.maximum(effective, 1.0) / degrees)[:, None]
         pull = share / variance
-        moment = (pull * (squared * correction - known)).sum(axis=1) / np.maximum((pull * relative).sum(axis=1), _TINY)
+        moment = (pull * (squared * correction - known)).sum(axis=1) / np.maximum((pull * relative).sum(axis=1), TINY)
         daily = np.maximum(floor, moment)[:, None]
-    precise = inside / np.maximum(known + relative * daily, _TINY)
-    level_variance = (precise * np.square(decay)).sum(axis=1) / np.maximum(np.square(precise @ decay), _TINY)
-    own = (slice(None), target_weekday)
-    effect_variance = np.where(seen[own], shrinkage[own] * noise[own], between[:, 0])
+    precise = inside / np.maximum(known + relative * daily, TINY)
+    level_variance = (precise * np.square(decay)).sum(axis=1) / np.maximum(np.square(precise @ decay), TINY)
     return Baseline(
-        mean=level[:, 0] + effects[own],
+        mean=level[:, 0] + effects[:, target_weekday],
         daily_variance=daily[:, 0],
-        mean_variance=level_variance + effect_variance,
+        mean_variance=level_variance + weekdays.variance[:, target_weekday],
         degrees=degrees,
         days=days,
         typical_n=typical_n,
+    )
+
+
+@dataclass(frozen=True)
+class _Weekdays:
+    """Effects of the weekdays (series, 7), how far each was believed (1: wholly), and their variance."""
+
+    effects: Floats
+    shrinkage: Floats
+    variance: Floats
+
+
+def _fit_weekdays(x: Floats, weight: Floats, is_weekday: Floats) -> _Weekdays:
+    precision = weight @ is_weekday
+    seen = precision > 0
+    noise = 1.0 / np.maximum(precision, TINY)
+    raw = (x * weight) @ is_weekday * noise
+    raw -= ((raw * precision).sum(axis=1) / np.maximum(precision.sum(axis=1), TINY))[:, None]
+    free = np.maximum(seen.sum(axis=1) - 1, 1)
+    between = np.maximum(0.0, (np.where(seen, np.square(raw) - noise, 0.0)).sum(axis=1) / free)[:, None]
+    shrinkage = np.where(seen, between / np.maximum(between + noise, TINY), 0.0)
+    return _Weekdays(
+        effects=np.where(seen, raw * shrinkage, 0.0),
+        shrinkage=shrinkage,
+        variance=np.where(seen, shrinkage * noise, between),
     )
 
 
@@ -122,28 +136,13 @@ def score_day(scale: Scale, y: Floats, n: Floats, baseline: Baseline) -> Floats:
     normal score of the same probability, because that standard deviation is itself an estimate. NaN without a value.
     """
     spread = _spread(scale, n, baseline)
-    return to_normal(find_distance(scale, y, n, baseline.mean) / spread, baseline.degrees)
+    return to_normal(scale.distance(y, n, baseline.mean) / spread, baseline.degrees)
 
 
 def find_band(scale: Scale, n: Floats, baseline: Baseline, limit: Floats) -> tuple[Floats, Floats]:
     """The values, on the KPI's own scale, at which `score_day` reaches -limit and +limit; (series,) each."""
     reach = to_student(limit, baseline.degrees) * _spread(scale, n, baseline)
-    if scale == "log_mean":
-        return baseline.mean - reach, baseline.mean + reach
-    centre = to_value(scale, baseline.mean)
-    edges = []
-    for sign in (-1.0, 1.0):
-        inner = centre.copy()
-        # Far enough outside for any limit in use: the deviance grows without bound in y.
-        outer = np.full_like(centre, 0.0 if sign < 0 else 1.0)
-        if scale != "rate" and sign > 0:
-            outer = centre * (2.0 + np.square(reach) / np.maximum(centre, _TINY)) + 1.0
-        for _ in range(60):
-            middle = (inner + outer) / 2
-            beyond = sign * find_distance(scale, middle * (n if scale == "rate" else 1.0), n, baseline.mean) > reach
-            inner, outer = np.where(beyond, inner, middle), np.where(beyond, middle, outer)
-        edges.append((inner + outer) / 2)
-    return edges[0], edges[1]
+    return scale.find_band(n, baseline.mean, reach)
 
 
 def score_against(scale: Scale, y: Floats, n: Floats, bound: float, baseline: Baseline) -> Floats:
@@ -151,12 +150,8 @@ def score_against(scale: Scale, y: Floats, n: Floats, bound: float, baseline: Ba
 
     Where the past is too short to know the latter, by sampling alone.
     """
-    value = np.full(len(y), bound, dtype=float)
-    mean = logit(value) if scale == "rate" else value if scale == "log_mean" else np.log(np.maximum(value, _TINY))
-    if scale == "rate":
-        mean = np.clip(mean, -16.0, 16.0)
     fixed = Baseline(
-        mean=mean,
+        mean=scale.to_mean(np.full(len(y), bound, dtype=float)),
         daily_variance=np.where(baseline.days >= FEWEST_DAYS, baseline.daily_variance, 0.0),
         mean_variance=np.zeros(len(y)),
         degrees=np.where(baseline.days >= FEWEST_DAYS, baseline.degrees, 1e9),
@@ -164,13 +159,6 @@ def score_against(scale: Scale, y: Floats, n: Floats, bound: float, baseline: Ba
         typical_n=baseline.typical_n,
     )
     return score_day(scale, y, n, fixed)
-
-
-def to_value(scale: Scale, mean: Floats) -> Floats:
-    """From the link scale to the KPI's own (mean logs stay mean logs)."""
-    if scale == "rate":
-        return np.asarray(expit(mean), dtype=float)
-    return mean if scale == "log_mean" else np.exp(mean)
 
 
 def to_normal(t: Floats, degrees: Floats) -> Floats:
@@ -203,60 +191,9 @@ def raise_limit(limit: float, tests: Floats, *, days: int = 1) -> Floats:
     return np.asarray(norm.isf(norm.sf(limit) / np.power(np.maximum(tests, 1.0), 1.0 / days)), dtype=float)
 
 
-def _start(scale: Scale, y: Floats, n: Floats) -> Floats:
-    if scale == "rate":
-        return np.asarray(logit((y + 0.5) / (n + 1.0)), dtype=float)
-    return y if scale == "log_mean" else np.log(np.maximum(y, 0.5 if scale == "count" else 1e-2))
-
-
-def _working_values(scale: Scale, y: Floats, n: Floats, eta: Floats) -> tuple[Floats, Floats]:
-    """The values of a generalised linear model's least-squares step, and their known sampling variance."""
-    if scale == "log_mean":
-        return y, np.zeros_like(y)
-    if scale == "rate":
-        p = expit(eta)
-        slope = np.maximum(p * (1 - p), 1e-6)
-        size = np.maximum(n, _TINY)
-        return eta + (y / size - p) / slope, 1.0 / (size * slope)
-    mu = np.exp(np.clip(eta, -20.0, 40.0))
-    known = 1.0 / mu if scale == "count" else np.zeros_like(mu)
-    # A step of at most a factor of e^3: a series of zeros and one large day would overflow otherwise.
-    return eta + np.minimum((y - mu) / mu, 3.0), known
-
-
-def _relative_variance(scale: Scale, n: Floats, typical_n: Floats) -> Floats:
-    # The sampling part of a mean's variance is not known apart, so a day of few sessions is taken as all sampling.
-    if scale != "log_mean":
-        return np.ones_like(n)
-    return np.maximum(1.0, typical_n / np.maximum(n, 1.0))
-
-
 def _spread(scale: Scale, n: Floats, baseline: Baseline) -> Floats:
-    """The standard deviation of `find_distance` when nothing happened."""
-    extra = baseline.daily_variance * _relative_variance(scale, n, baseline.typical_n) + baseline.mean_variance
-    if scale == "log_mean":
-        return np.sqrt(np.maximum(extra, _TINY))
-    if scale == "rate":
-        p = expit(baseline.mean)
-        return np.sqrt(1.0 + n * p * (1 - p) * extra)
-    mu = np.exp(baseline.mean)
-    return np.sqrt(np.maximum((1.0 if scale == "count" else 0.0) + mu * extra, _TINY))
-
-
-def find_distance(scale: Scale, y: Floats, n: Floats, mean: Floats) -> Floats:
-    """The signed root of the deviance of `y` (of `n`) from `mean` on the link scale; the difference for log means."""
-    if scale == "log_mean":
-        return y - mean
-    with np.errstate(divide="ignore", invalid="ignore"):
-        if scale == "rate":
-            p = expit(mean)
-            deviance = xlogy(y, y / (n * p)) + xlogy(n - y, (n - y) / (n * (1 - p)))
-            sign = np.sign(y - n * p)
-        else:
-            mu = np.exp(mean)
-            deviance = xlogy(y, y / mu) - (y - mu)
-            sign = np.sign(y - mu)
-    return np.asarray(sign * np.sqrt(np.maximum(2.0 * deviance, 0.0)), dtype=float)
+    extra = baseline.daily_variance * scale.relative_variance(n, baseline.typical_n) + baseline.mean_variance
+    return scale.spread(n, baseline.mean, extra)
 
 
 def _median(values: Floats, usable: Bools) -> Floats:

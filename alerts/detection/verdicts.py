@@ -12,12 +12,28 @@ Verdict = Literal["breach", "near", "normal", "untested"]
 
 
 @dataclass(frozen=True)
+class Figures:
+    """What was observed, what was expected, and why that is unusual or not, in the rule's unit.
+
+    The band's edges are where the limit lies; None is not known, or not limited on that side.
+    """
+
+    observed: float | None = None
+    expected: float | None = None
+    band_low: float | None = None
+    band_high: float | None = None
+    z: float | None = None
+    volume: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Check:
     """The verdict on one day or week of one KPI, or of one dimension value of it, in one direction.
 
     A `breach` opens or extends an incident and a `normal` one ends it; `near` (more than halfway to the limit) and
     `untested` do neither. `date` is the day, or the last of the `period_days` (7 where the volume is too small for
-    days). `observed`, `expected` and the band are in the rule's unit; the band's edges are where the limit lies.
+    days).
     """
 
     rule: str
@@ -29,13 +45,7 @@ class Check:
     period_days: int
     verdict: Verdict
     severity: str
-    reason: str
-    observed: float | None
-    expected: float | None
-    band_low: float | None
-    band_high: float | None
-    z: float | None
-    volume: float
+    figures: Figures
     baseline_days: int
     is_provisional: bool = False
     is_expected_event: bool = False

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alerts.detection.statistics import (
-    Baseline,
-    Bools,
-    Floats,
-    Scale,
-    find_band,
-    fit_baseline,
-    raise_limit,
-    score_against,
-    score_day,
-    to_value,
-)
+from alerts.detection.scales import Bools, Floats, Scale
+from alerts.detection.statistics import Baseline, find_band, fit_baseline, raise_limit, score_against, score_day
 from alerts.rules.book import Direction, Rule
 
 Codes = NDArray[np.int8]
@@ -37,11 +27,13 @@ FEWEST_EXPECTED = 5.0
 # A change that lasts this long is the new level: the baseline starts again with it.
 NEW_LEVEL_DAYS = 14
 NEW_LEVEL_WEEKS = 4
-# Total loss: none where at least so many were expected, and not by chance.
-TOTAL_LOSS_EXPECTED = 20.0
+# A total loss must not be chance.
 TOTAL_LOSS_Z = 2.5
+# A relative bound counts only beyond this, where the rule has no limit for repeated days.
+RELATIVE_Z = 2.5
 # An absolute bound counts as crossed when the day lies beyond it by more than chance: one-sided 5 %.
 BOUND_Z = 1.645
+_SIGN: dict[Direction, float] = {"above": 1.0, "below": -1.0}
 # The days that one alarm may rest on share one baseline: a change's first days would hide its next ones.
 GAP_DAYS = 2
 # A week that adds up to a breach must go on today: what is over must not be reported, nor kept open.
@@ -130,7 +122,7 @@ class _Walker:
         self.excluded = excluded.copy()
         y = series.y
         self.begin = np.zeros(len(y), dtype=np.int64)  # the first day a baseline may use
-        self.described: list[tuple[NDArray[np.int64], int, Baseline, Floats]] = []
+        self.described: list[_Seen] = []
         self.run = np.zeros(len(y), dtype=np.int64)  # days the present incident has lasted
         self.ordinary_z = np.full(y.shape, np.nan)  # z of days that no event explains: what an alarm may add up
         self.result = Walk(
@@ -167,14 +159,24 @@ class _Walker:
         weekly = ~daily & self._says_enough(baseline, volume, WEEK)
         tested = np.bincount(self.shop, weights=(daily | weekly) & self.is_child)
         tests = np.where(self.is_child, tested[self.shop], 1.0)
-        every = np.arange(len(self.y))
-        observed = _Observed(1, self.y[:, day], self.n[:, day], self.volume[:, day], volume)
-        if is_provisional:
-            self._decide_provisional(day, every, observed, baseline)
-            return
-        rows = np.flatnonzero(~weekly)
         has_history = baseline.days >= self.rule.minimum_history_days
-        self._decide(rows, day, observed.of(rows), _rows_of(baseline, rows), tests, daily, has_history, events)
+        seen = _Seen(
+            day=day,
+            period=1,
+            rows=np.arange(len(self.y)),
+            y=self.y[:, day],
+            n=self.n[:, day],
+            volume=self.volume[:, day],
+            usual_volume=volume,
+            baseline=baseline,
+            tests=tests,
+            has_history=has_history,
+            is_known=has_history & daily,
+        )
+        if is_provisional:
+            self._decide_provisional(seen)
+            return
+        self._decide(seen.take(np.flatnonzero(~weekly)), events)
         if self.weekday[day] == SUNDAY and weekly.any():
             self._decide_week(np.flatnonzero(weekly), day, tests, events)
 
@@ -199,11 +201,9 @@ class _Walker:
 
     def _says_enough(self, baseline: Baseline, volume: Floats, days: int) -> Bools:
         enough = volume * days >= self.rule.minimum_volume
-        if self.scale == "log_mean":
+        expected = self.scale.expected_events(baseline.mean, baseline.typical_n)
+        if expected is None:
             return enough
-        expected = to_value(self.scale, baseline.mean)
-        if self.scale == "rate":
-            expected = np.minimum(expected, 1 - expected) * baseline.typical_n
         return enough & ((expected * days >= FEWEST_EXPECTED) | (baseline.days == 0))
 
     def _decide_week(self, rows: NDArray[np.int64], day: int, tests: Floats, events: dict[Direction, bool]) -> None:
@@ -212,161 +212,147 @@ class _Walker:
             return
         span = slice(day + 1 - weeks * WEEK, day + 1)
         shape = (len(rows), weeks, WEEK)
-        usable = self.usable[rows, span].reshape(shape)
         excluded = self.excluded[rows, span].reshape(shape)
-        used = usable & ~excluded
+        used = self.usable[rows, span].reshape(shape) & ~excluded
         used[:, -1] = self.has_value[rows, span].reshape(shape)[:, -1]
-        y, n = self.y[rows, span].reshape(shape), self.n[rows, span].reshape(shape)
-        days = used.sum(axis=2)
-        n_sum = np.where(used, n, 0.0).sum(axis=2)
-        if self.scale == "rate":
-            y_sum = np.where(used, y, 0.0).sum(axis=2)
-        elif self.scale == "log_mean":
-            y_sum = np.where(used, y * n, 0.0).sum(axis=2) / np.maximum(n_sum, 1.0)
-        else:
-            y_sum = np.where(used, y, 0.0).sum(axis=2) / np.maximum(days, 1) * WEEK
-            n_sum = np.ones_like(n_sum)
+        y, n = self.scale.add_up_weeks(self.y[rows, span].reshape(shape), self.n[rows, span].reshape(shape), used)
         volume = np.where(used, self.volume[rows, span].reshape(shape), 0.0).sum(axis=2)
-        has_week = (days >= FEWEST_DAYS_OF_A_WEEK) & (n_sum > 0)
+        has_week = (used.sum(axis=2) >= FEWEST_DAYS_OF_A_WEEK) & (n > 0)
         bad = excluded[:, :, -1].copy()
         bad[:, -1] = False
-        usable_weeks = has_week & ~_forgive_new_level(bad)
+        usable = (has_week & ~_forgive_new_level(bad))[:, :-1]
         weekday = np.zeros(weeks - 1, dtype=np.int64)
         age = WEEK * np.arange(weeks - 1, 0, -1, dtype=float)
-        baseline = fit_baseline(self.scale, y_sum[:, :-1], n_sum[:, :-1], usable_weeks[:, :-1], weekday, 0, age)
-        typical = np.where(usable_weeks[:, :-1], volume[:, :-1], 0.0).sum(axis=1) / np.maximum(baseline.days, 1.0)
-        n_now = np.where(has_week[:, -1], n_sum[:, -1], 0.0)
-        observed = _Observed(WEEK, y_sum[:, -1], n_now, volume[:, -1], typical)
-        fewest = max(FEWEST_WEEKS, self.rule.minimum_history_days // WEEK)
-        is_enough = np.zeros(len(self.y), dtype=bool)
-        is_enough[rows] = True
-        has_history = np.zeros(len(self.y), dtype=bool)
-        has_history[rows] = baseline.days >= fewest
-        self._decide(rows, day, observed, baseline, tests, is_enough, has_history, events)
-
-    def _decide_provisional(self, day: int, rows: NDArray[np.int64], observed: _Observed, baseline: Baseline) -> None:
-        has_history = baseline.days >= self.rule.minimum_history_days
-        for way in self.rule.directions:
-            is_lost = self._is_total_loss(way, observed, baseline) & has_history
-            self.result.verdict[way][:, day] = np.where(is_lost, BREACH, UNTESTED)
-            self.result.reason[way][:, day] = np.where(is_lost, TOTAL_LOSS, PROVISIONAL)
-        limit = np.full(len(rows), self.rule.z_limit or np.nan)
-        self._describe(rows, day, observed, baseline, limit, has_history)
-
-    def _decide(
-        self,
-        rows: NDArray[np.int64],
-        day: int,
-        observed: _Observed,
-        baseline: Baseline,
-        tests: Floats,
-        says_enough: Bools,
-        has_history: Bools,
-        events: dict[Direction, bool],
-    ) -> None:
-        """Give the verdicts of `rows` (indices of series); `observed` and `baseline` hold these rows only."""
-        rule, tests, known = self.rule, tests[rows], has_history[rows] & says_enough[rows]
-        has_value = observed.n > 0
-        limit = raise_limit(rule.z_limit, tests) if rule.z_limit is not None else np.full(len(rows), np.inf)
-        repeated = (
-            raise_limit(rule.z_limit_repeated, tests, days=2)
-            if rule.z_limit_repeated is not None
-            else np.full(len(rows), np.inf)
+        baseline = fit_baseline(self.scale, y[:, :-1], n[:, :-1], usable, weekday, 0, age)
+        has_history = baseline.days >= max(FEWEST_WEEKS, self.rule.minimum_history_days // WEEK)
+        seen = _Seen(
+            day=day,
+            period=WEEK,
+            rows=rows,
+            y=y[:, -1],
+            n=np.where(has_week[:, -1], n[:, -1], 0.0),
+            volume=volume[:, -1],
+            usual_volume=np.where(usable, volume[:, :-1], 0.0).sum(axis=1) / np.maximum(baseline.days, 1.0),
+            baseline=baseline,
+            tests=tests[rows],
+            has_history=has_history,
+            is_known=has_history,
         )
-        z = np.where(known & has_value, score_day(self.scale, observed.y, observed.n, baseline), np.nan)
-        self.result.z[rows, day] = z
-        self.ordinary_z[rows, day] = np.nan if any(events.values()) else z
-        self.result.repeated_limit[rows, day] = repeated
-        week, week_limit = np.full(len(rows), np.nan), np.full(len(rows), np.inf)
-        if observed.period == 1 and rule.z_limit_week is not None:
-            week, week_limit = self._sum_week(rows, day), raise_limit(rule.z_limit_week, tests)
-            self.result.week_z[rows, day], self.result.week_limit[rows, day] = week, week_limit
-        value = observed.value(self.scale)
-        expected = to_value(self.scale, baseline.mean)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            change = np.expm1(value - expected) if self.scale == "log_mean" else value / expected - 1
-        for way in rule.directions:
-            sign = 1.0 if way == "above" else -1.0
-            beyond = sign * z > limit
-            again = (sign * z > repeated) & self._was_beyond(rows, day, observed.period, sign, repeated)
-            slow = (sign * z > WEEK_Z_TODAY) & (sign * week > week_limit)
-            is_large = np.abs(change) >= rule.minimum_change
-            verdict = np.where(np.isnan(z), UNTESTED, np.where(sign * z > limit / 2, NEAR, NORMAL))
-            reason = np.where(verdict == NEAR, HALFWAY, WITHIN)
-            reason = np.where(np.isnan(z), np.where(has_history[rows], NO_VOLUME, NO_HISTORY), reason)
-            verdict = np.where((beyond | again | slow) & ~is_large, NORMAL, verdict)
-            reason = np.where((beyond | again | slow) & ~is_large, TOO_SMALL, reason)
-            found = [(OVER_A_WEEK, slow & is_large), (REPEATED, again & is_large), (Z_LIMIT, beyond & is_large)]
-            relative = rule.relative.of(way)
-            if relative is not None:
-                significant = sign * z > np.where(np.isfinite(repeated), repeated, 2.5)
-                found.append((RELATIVE, (sign * change > sign * relative) & significant))
-            absolute = rule.absolute.of(way)
-            is_absolute = np.zeros(len(rows), dtype=bool)
-            if absolute is not None:
-                bound = _to_own_scale(rule, absolute)
-                is_outside = has_value & (observed.volume >= rule.minimum_volume) & (sign * (value - bound) > 0)
-                is_clear = sign * score_against(self.scale, observed.y, observed.n, bound, baseline) > BOUND_Z
-                verdict = np.where(is_outside & (verdict <= NORMAL), NEAR, verdict)
-                reason = np.where(is_outside & (verdict == NEAR), HALFWAY, reason)
-                is_absolute = is_outside & is_clear
-                found.append((ABSOLUTE, is_absolute))
-            is_lost = self._is_total_loss(way, observed, baseline) & has_history[rows]
-            found.append((TOTAL_LOSS, is_lost))
-            for code, condition in found:
-                verdict = np.where(condition, BREACH, verdict)
-                reason = np.where(condition, code, reason)
-            if events[way]:
-                explained = ~is_lost & ~is_absolute
-                verdict, reason = np.where(explained, UNTESTED, verdict), np.where(explained, EVENT, reason)
-            verdict, reason = np.where(has_value, verdict, UNTESTED), np.where(has_value, reason, NO_VALUE)
-            self.result.verdict[way][rows, day] = verdict
-            self.result.reason[way][rows, day] = reason
-        self._describe(rows, day, observed, baseline, limit, known)
+        self._decide(seen, events)
 
-    def _describe(
-        self,
-        rows: NDArray[np.int64],
-        day: int,
-        observed: _Observed,
-        baseline: Baseline,
-        limit: Floats,
-        known: Bools,
-    ) -> None:
-        result, has_value = self.result, observed.n > 0
-        result.period[rows, day] = observed.period
-        result.limit[rows, day] = limit
-        result.volume[rows, day] = observed.volume
-        result.baseline_days[rows, day] = baseline.days * (1 if observed.period == 1 else WEEK)
-        result.observed[rows, day] = np.where(has_value, observed.value(self.scale), np.nan)
-        result.expected[rows, day] = np.where(known, to_value(self.scale, baseline.mean), np.nan)
-        self.described.append((rows[known], day, _rows_of(baseline, np.flatnonzero(known)), observed.n[known]))
+    def _decide_provisional(self, seen: _Seen) -> None:
+        for way in self.rule.directions:
+            is_lost = self._is_total_loss(way, seen) & seen.has_history
+            self.result.verdict[way][:, seen.day] = np.where(is_lost, BREACH, UNTESTED)
+            self.result.reason[way][:, seen.day] = np.where(is_lost, TOTAL_LOSS, PROVISIONAL)
+        limit = np.full(len(seen.rows), self.rule.z_limit or np.nan)
+        self._describe(seen, limit, seen.has_history)
+
+    def _decide(self, seen: _Seen, events: dict[Direction, bool]) -> None:
+        scores = self._score(seen, is_ordinary=not any(events.values()))
+        for way in self.rule.directions:
+            verdict, reason = self._judge(way, seen, scores, is_event=events[way])
+            self.result.verdict[way][seen.rows, seen.day] = verdict
+            self.result.reason[way][seen.rows, seen.day] = reason
+        self._describe(seen, scores.limit, seen.is_known)
+
+    def _score(self, seen: _Seen, *, is_ordinary: bool) -> _Scores:
+        """How surprising the period is, and from where on that counts; also noted for the days to come."""
+        rule, result, place, never = self.rule, self.result, (seen.rows, seen.day), np.full(len(seen.rows), np.inf)
+        limit = never if rule.z_limit is None else raise_limit(rule.z_limit, seen.tests)
+        repeated = never if rule.z_limit_repeated is None else raise_limit(rule.z_limit_repeated, seen.tests, days=2)
+        z = score_day(self.scale, seen.y, seen.n, seen.baseline)
+        z = np.where(seen.is_known & seen.has_value, z, np.nan)
+        result.z[place] = z
+        self.ordinary_z[place] = z if is_ordinary else np.nan
+        result.repeated_limit[place] = repeated
+        week, week_limit = np.full(len(seen.rows), np.nan), never
+        if seen.period == 1 and rule.z_limit_week is not None:
+            week, week_limit = self._sum_week(seen.rows, seen.day), raise_limit(rule.z_limit_week, seen.tests)
+            result.week_z[place], result.week_limit[place] = week, week_limit
+        value = self.scale.value(seen.y, seen.n)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            change = self.scale.change(value, self.scale.to_value(seen.baseline.mean))
+        return _Scores(z, limit, repeated, week, week_limit, value, change)
+
+    def _judge(self, way: Direction, seen: _Seen, scores: _Scores, *, is_event: bool) -> tuple[Codes, Codes]:
+        """The verdict on each series in one direction, and why; of several alarms the last in line says why."""
+        sign = _SIGN[way]
+        verdict = np.where(np.isnan(scores.z), UNTESTED, np.where(sign * scores.z > scores.limit / 2, NEAR, NORMAL))
+        reason = np.where(verdict == NEAR, HALFWAY, WITHIN)
+        reason = np.where(np.isnan(scores.z), np.where(seen.has_history, NO_VOLUME, NO_HISTORY), reason)
+
+        by_z = self._find_alarms_by_z(sign, seen, scores)
+        is_large = np.abs(scores.change) >= self.rule.minimum_change
+        is_too_small = np.logical_or.reduce([found for _, found in by_z]) & ~is_large
+        verdict, reason = np.where(is_too_small, NORMAL, verdict), np.where(is_too_small, TOO_SMALL, reason)
+
+        is_outside, is_absolute = self._compare_with_bound(way, seen, scores)
+        verdict = np.where(is_outside & (verdict <= NORMAL), NEAR, verdict)
+        reason = np.where(is_outside & (verdict == NEAR), HALFWAY, reason)
+        is_lost = self._is_total_loss(way, seen) & seen.has_history
+        alarms = [(code, found & is_large) for code, found in by_z]
+        alarms += [(RELATIVE, self._is_beyond_change(way, scores)), (ABSOLUTE, is_absolute), (TOTAL_LOSS, is_lost)]
+        for code, found in alarms:
+            verdict, reason = np.where(found, BREACH, verdict), np.where(found, code, reason)
+        if is_event:
+            is_explained = ~is_lost & ~is_absolute
+            verdict, reason = np.where(is_explained, UNTESTED, verdict), np.where(is_explained, EVENT, reason)
+        return np.where(seen.has_value, verdict, UNTESTED), np.where(seen.has_value, reason, NO_VALUE)
+
+    def _find_alarms_by_z(self, sign: float, seen: _Seen, scores: _Scores) -> list[tuple[int, Bools]]:
+        again = (sign * scores.z > scores.repeated) & self._was_beyond(seen, sign, scores.repeated)
+        slow = (sign * scores.z > WEEK_Z_TODAY) & (sign * scores.week > scores.week_limit)
+        return [(OVER_A_WEEK, slow), (REPEATED, again), (Z_LIMIT, sign * scores.z > scores.limit)]
+
+    def _is_beyond_change(self, way: Direction, scores: _Scores) -> Bools:
+        bound, sign = self.rule.relative.of(way), _SIGN[way]
+        if bound is None:
+            return np.zeros(len(scores.z), dtype=bool)
+        significant = sign * scores.z > np.where(np.isfinite(scores.repeated), scores.repeated, RELATIVE_Z)
+        return (sign * scores.change > sign * bound) & significant
+
+    def _compare_with_bound(self, way: Direction, seen: _Seen, scores: _Scores) -> tuple[Bools, Bools]:
+        """Which series lie beyond the rule's absolute bound, and which of them by more than chance."""
+        given, sign = self.rule.absolute.of(way), _SIGN[way]
+        if given is None:
+            nothing = np.zeros(len(seen.rows), dtype=bool)
+            return nothing, nothing
+        bound = self.scale.read_bound(given)
+        is_outside = seen.has_value & (seen.volume >= self.rule.minimum_volume) & (sign * (scores.value - bound) > 0)
+        z = score_against(self.scale, seen.y, seen.n, bound, seen.baseline)
+        return is_outside, is_outside & (sign * z > BOUND_Z)
+
+    def _describe(self, seen: _Seen, limit: Floats, is_known: Bools) -> None:
+        result, place = self.result, (seen.rows, seen.day)
+        result.period[place] = seen.period
+        result.limit[place] = limit
+        result.volume[place] = seen.volume
+        result.baseline_days[place] = seen.baseline.days * (1 if seen.period == 1 else WEEK)
+        result.observed[place] = np.where(seen.has_value, self.scale.value(seen.y, seen.n), np.nan)
+        result.expected[place] = np.where(is_known, self.scale.to_value(seen.baseline.mean), np.nan)
+        self.described.append(seen.take(np.flatnonzero(is_known)))
 
     def draw_bands(self) -> None:
         """Find where the limits lie, for all days at once."""
         if not self.described or self.rule.z_limit is None:
             return
-        rows = np.concatenate([each[0] for each in self.described])
-        days = np.concatenate([np.full(len(each[0]), each[1]) for each in self.described])
-        baseline = Baseline(
-            **{
-                field.name: np.concatenate([getattr(each[2], field.name) for each in self.described])
-                for field in fields(Baseline)
-            }
-        )
-        n = np.concatenate([each[3] for each in self.described])
+        rows = np.concatenate([seen.rows for seen in self.described])
+        days = np.concatenate([np.full(len(seen.rows), seen.day) for seen in self.described])
+        baseline = Baseline.join([seen.baseline for seen in self.described])
+        n = np.concatenate([seen.n for seen in self.described])
         low, high = find_band(
             self.scale, np.where(n > 0, n, baseline.typical_n), baseline, self.result.limit[rows, days]
         )
         self.result.band_low[rows, days], self.result.band_high[rows, days] = low, high
 
-    def _was_beyond(self, rows: NDArray[np.int64], day: int, period: int, sign: float, repeated: Floats) -> Bools:
+    def _was_beyond(self, seen: _Seen, sign: float, repeated: Floats) -> Bools:
         """Whether one of the two periods before was beyond the limit too."""
-        found = np.zeros(len(rows), dtype=bool)
-        for before in (day - period, day - 2 * period):
+        found = np.zeros(len(seen.rows), dtype=bool)
+        for before in (seen.day - seen.period, seen.day - 2 * seen.period):
             if before >= 0:
-                found |= (self.result.period[rows, before] == period) & (
-                    sign * self.ordinary_z[rows, before] > repeated
+                found |= (self.result.period[seen.rows, before] == seen.period) & (
+                    sign * self.ordinary_z[seen.rows, before] > repeated
                 )
         return found
 
@@ -377,46 +363,64 @@ class _Walker:
         total = np.nansum(np.clip(z, -WEEK_Z_MOST, WEEK_Z_MOST), axis=1) / np.sqrt(np.maximum(count, 1))
         return np.where(count >= FEWEST_DAYS_OF_A_WEEK, total, np.nan)
 
-    def _is_total_loss(self, way: Direction, observed: _Observed, baseline: Baseline) -> Bools:
-        sign = 1.0 if way == "above" else -1.0
-        has_value = observed.n > 0
+    def _is_total_loss(self, way: Direction, seen: _Seen) -> Bools:
         with np.errstate(invalid="ignore"):
-            has_value &= sign * score_day(self.scale, observed.y, observed.n, baseline) > TOTAL_LOSS_Z
-        if self.scale == "rate":
-            p = to_value(self.scale, baseline.mean)
-            left = observed.y if way == "below" else observed.n - observed.y
-            expected = observed.n * (p if way == "below" else 1 - p)
-            return has_value & (left == 0) & (expected >= TOTAL_LOSS_EXPECTED)
-        if self.scale == "log_mean" or way == "above":
-            return np.zeros(len(has_value), dtype=bool)
-        return has_value & (observed.y == 0) & (observed.usual_volume >= TOTAL_LOSS_EXPECTED)
+            is_surprising = _SIGN[way] * score_day(self.scale, seen.y, seen.n, seen.baseline) > TOTAL_LOSS_Z
+        nothing_left = self.scale.is_total_loss(way, seen.y, seen.n, seen.baseline.mean, seen.usual_volume)
+        return seen.has_value & is_surprising & nothing_left
 
 
 @dataclass(frozen=True)
-class _Observed:
-    """What was seen on one day or in one week, per series; `n` is 0 where nothing was."""
+class _Seen:
+    """What one day or week of some series looks like, beside what their past says; arrays (rows,).
 
+    `n` is 0 where nothing was observed. `tests` is the number of series that share the rule's false alarms,
+    `is_known` where the past is long enough and the volume large enough for a test.
+    """
+
+    day: int
     period: int
+    rows: NDArray[np.int64]
     y: Floats
     n: Floats
     volume: Floats
     usual_volume: Floats
+    baseline: Baseline
+    tests: Floats
+    has_history: Bools
+    is_known: Bools
 
-    def of(self, rows: NDArray[np.int64]) -> _Observed:
-        return _Observed(self.period, self.y[rows], self.n[rows], self.volume[rows], self.usual_volume[rows])
+    @property
+    def has_value(self) -> Bools:
+        return self.n > 0
 
-    def value(self, scale: Scale) -> Floats:
-        return self.y / np.maximum(self.n, 1.0) if scale == "rate" else self.y
+    def take(self, positions: NDArray[np.int64]) -> _Seen:
+        return _Seen(
+            day=self.day,
+            period=self.period,
+            rows=self.rows[positions],
+            y=self.y[positions],
+            n=self.n[positions],
+            volume=self.volume[positions],
+            usual_volume=self.usual_volume[positions],
+            baseline=self.baseline.take(positions),
+            tests=self.tests[positions],
+            has_history=self.has_history[positions],
+            is_known=self.is_known[positions],
+        )
 
 
-def _rows_of(baseline: Baseline, rows: NDArray[np.int64]) -> Baseline:
-    return Baseline(**{field.name: getattr(baseline, field.name)[rows] for field in fields(Baseline)})
+@dataclass(frozen=True)
+class _Scores:
+    """How surprising a period is, arrays (rows,); limits are infinite where the rule has none."""
 
-
-def _to_own_scale(rule: Rule, value: float) -> float:
-    if rule.test != "log_mean":
-        return value
-    return float(np.log1p(value)) if rule.statistic else float(np.log(max(value, 1e-9)))
+    z: Floats
+    limit: Floats
+    repeated: Floats
+    week: Floats
+    week_limit: Floats
+    value: Floats
+    change: Floats
 
 
 def _forgive_new_level(bad: Bools) -> Bools:

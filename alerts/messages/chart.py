@@ -8,15 +8,51 @@ from dataclasses import asdict
 from typing import Any
 
 from alerts.messages.content import say_name
-from alerts.messages.facts import IncidentFacts
+from alerts.messages.facts import KpiFacts
 from alerts.text import cut, say_date
 
 _BACKGROUND, _INK, _MUTED, _GRID = "#ffffff", "#1f2933", "#52606d", "#e4e7eb"
 _OBSERVED, _BAND, _EXPECTED, _INCIDENT = "#1f4e79", "#9fb3c8", "#52606d", "#c81e1e"
 _HALF_DAY = 12 * 60 * 60 * 1000
 
+_COLOR: dict[str, Any] = {
+    "type": "nominal",
+    "scale": {
+        "domain": ["observed", "expected", "usual range", "incident"],
+        "range": [_OBSERVED, _EXPECTED, _BAND, _INCIDENT],
+    },
+    "legend": {"title": None, "orient": "bottom", "direction": "horizontal", "symbolType": "square"},
+}
+_CONFIG: dict[str, Any] = {
+    "font": "DejaVu Sans",
+    "view": {"stroke": None},
+    "axis": {
+        "labelFontSize": 20,
+        "titleFontSize": 20,
+        "labelColor": _INK,
+        "titleColor": _MUTED,
+        "gridColor": _GRID,
+        "domainColor": _MUTED,
+        "tickColor": _MUTED,
+    },
+    "title": {
+        "fontSize": 28,
+        "subtitleFontSize": 20,
+        "color": _INK,
+        "subtitleColor": _MUTED,
+        "subtitlePadding": 8,
+    },
+    "legend": {
+        "labelFontSize": 20,
+        "labelColor": _INK,
+        "symbolSize": 300,
+        "symbolOpacity": 1,
+        "columnPadding": 24,
+    },
+}
 
-def draw_incident(facts: IncidentFacts) -> bytes:
+
+def draw_incident(facts: KpiFacts) -> bytes:
     """PNG, about 1,700 x 1,000 pixels: the observed line, the usual range around what is expected, the incident red."""
     # It takes a second to import, and most runs have nothing to draw.
     import vl_convert
@@ -25,60 +61,10 @@ def draw_incident(facts: IncidentFacts) -> bytes:
     return png
 
 
-def describe_chart(facts: IncidentFacts) -> dict[str, Any]:
+def describe_chart(facts: KpiFacts) -> dict[str, Any]:
     """The chart in Vega-Lite. A band with one edge is drawn to the edge of the plot."""
-    unit = facts.unit
-    axis_format = {"share": ".0%", "usd": "$,.0f"}.get(unit, ",~f")
-    axis_title = {"share": None, "seconds": "seconds", "usd": "USD", "hours": "hours"}.get(unit, _words(facts.kpi))
     values = [_to_row(asdict(point), facts.period_days) for point in facts.points]
     domain = _value_domain(values)
-    # Dates have no zone: drawn as UTC, or a chart made west of Greenwich would be a day off.
-    x: dict[str, Any] = {
-        "field": "date",
-        "type": "temporal",
-        "scale": {"type": "utc"},
-        "axis": {"format": "%-d %b", "tickCount": 6, "title": None, "grid": False, "labelFlush": False},
-    }
-    scale = {"zero": False, "nice": False, "domain": domain} if domain else {"zero": False}
-    y_axis = {"format": axis_format, "title": axis_title, "tickCount": 5}
-
-    def y(field: str) -> dict[str, Any]:
-        return {"field": field, "type": "quantitative", "scale": scale, "axis": y_axis}
-
-    names = ["observed", "expected", "usual range", "incident"]
-    color = {
-        "type": "nominal",
-        "scale": {"domain": names, "range": [_OBSERVED, _EXPECTED, _BAND, _INCIDENT]},
-        "legend": {"title": None, "orient": "bottom", "direction": "horizontal", "symbolType": "square"},
-    }
-    layers = [
-        {
-            "transform": [{"filter": "datum.is_incident"}],
-            "mark": {"type": "rect", "color": _INCIDENT, "opacity": 0.14},
-            "encoding": {
-                "x": {**x, "field": "start"},
-                "x2": {"field": "end"},
-            },
-        },
-        {
-            "transform": [{"filter": "isValid(datum.low) && isValid(datum.high)"}],
-            "mark": {"type": "area", "opacity": 0.45, "clip": True},
-            "encoding": {"x": x, "y": y("low"), "y2": {"field": "high"}, "color": {"datum": "usual range", **color}},
-        },
-        {
-            "mark": {"type": "line", "strokeWidth": 3, "strokeDash": [4, 6], "clip": True},
-            "encoding": {"x": x, "y": y("expected"), "color": {"datum": "expected", **color}},
-        },
-        {
-            "mark": {"type": "line", "strokeWidth": 4, "clip": True},
-            "encoding": {"x": x, "y": y("observed"), "color": {"datum": "observed", **color}},
-        },
-        {
-            "transform": [{"filter": "datum.is_incident"}],
-            "mark": {"type": "point", "filled": True, "size": 280, "opacity": 1},
-            "encoding": {"x": x, "y": y("observed"), "color": {"datum": "incident", **color}},
-        },
-    ]
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
         "data": {"values": values},
@@ -92,35 +78,58 @@ def describe_chart(facts: IncidentFacts) -> dict[str, Any]:
             "anchor": "start",
             "offset": 14,
         },
-        "layer": layers,
-        "config": {
-            "font": "DejaVu Sans",
-            "view": {"stroke": None},
-            "axis": {
-                "labelFontSize": 20,
-                "titleFontSize": 20,
-                "labelColor": _INK,
-                "titleColor": _MUTED,
-                "gridColor": _GRID,
-                "domainColor": _MUTED,
-                "tickColor": _MUTED,
-            },
-            "title": {
-                "fontSize": 28,
-                "subtitleFontSize": 20,
-                "color": _INK,
-                "subtitleColor": _MUTED,
-                "subtitlePadding": 8,
-            },
-            "legend": {
-                "labelFontSize": 20,
-                "labelColor": _INK,
-                "symbolSize": 300,
-                "symbolOpacity": 1,
-                "columnPadding": 24,
-            },
-        },
+        "layer": _make_layers(facts.unit, facts.kpi, domain),
+        "config": _CONFIG,
     }
+
+
+def _make_layers(unit: str, kpi: str, domain: list[float] | None) -> list[dict[str, Any]]:
+    # Dates have no zone: drawn as UTC, or a chart made west of Greenwich would be a day off.
+    x: dict[str, Any] = {
+        "field": "date",
+        "type": "temporal",
+        "scale": {"type": "utc"},
+        "axis": {"format": "%-d %b", "tickCount": 6, "title": None, "grid": False, "labelFlush": False},
+    }
+    scale = {"zero": False, "nice": False, "domain": domain} if domain else {"zero": False}
+    y_axis = {
+        "format": {"share": ".0%", "usd": "$,.0f"}.get(unit, ",~f"),
+        "title": {"share": None, "seconds": "seconds", "usd": "USD", "hours": "hours"}.get(unit, _words(kpi)),
+        "tickCount": 5,
+    }
+
+    def y(field: str) -> dict[str, Any]:
+        return {"field": field, "type": "quantitative", "scale": scale, "axis": y_axis}
+
+    def draw(name: str, mark: dict[str, Any], encoding: dict[str, Any], only: str | None = None) -> dict[str, Any]:
+        layer: dict[str, Any] = {"mark": mark, "encoding": {**encoding, "color": {"datum": name, **_COLOR}}}
+        return layer if only is None else {"transform": [{"filter": only}], **layer}
+
+    return [
+        {
+            "transform": [{"filter": "datum.is_incident"}],
+            "mark": {"type": "rect", "color": _INCIDENT, "opacity": 0.14},
+            "encoding": {"x": {**x, "field": "start"}, "x2": {"field": "end"}},
+        },
+        draw(
+            "usual range",
+            {"type": "area", "opacity": 0.45, "clip": True},
+            {"x": x, "y": y("low"), "y2": {"field": "high"}},
+            only="isValid(datum.low) && isValid(datum.high)",
+        ),
+        draw(
+            "expected",
+            {"type": "line", "strokeWidth": 3, "strokeDash": [4, 6], "clip": True},
+            {"x": x, "y": y("expected")},
+        ),
+        draw("observed", {"type": "line", "strokeWidth": 4, "clip": True}, {"x": x, "y": y("observed")}),
+        draw(
+            "incident",
+            {"type": "point", "filled": True, "size": 280, "opacity": 1},
+            {"x": x, "y": y("observed")},
+            only="datum.is_incident",
+        ),
+    ]
 
 
 def _to_row(point: dict[str, Any], period_days: int) -> dict[str, Any]:
@@ -158,7 +167,8 @@ def _words(column: str) -> str:
     return column.replace("_", " ")
 
 
-def _subtitle(facts: IncidentFacts) -> str:
-    if facts.first_seen_date == facts.last_seen_date:
-        return f"Incident (red): {say_date(facts.first_seen_date)}"
-    return f"Incident (red): {say_date(facts.first_seen_date, with_year=False)} to {say_date(facts.last_seen_date)}"
+def _subtitle(facts: KpiFacts) -> str:
+    first, last = facts.standing.first_seen_date, facts.standing.last_seen_date
+    if first == last:
+        return f"Incident (red): {say_date(first)}"
+    return f"Incident (red): {say_date(first, with_year=False)} to {say_date(last)}"

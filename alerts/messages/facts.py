@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
 
 from alerts.detection.causes import Causes
+from alerts.detection.verdicts import Figures
 
 # Problems of a run in Airflow: they have no days of a KPI, and end with the next run that succeeds.
 RUN_KINDS = ("task_failure", "missed_schedule", "blocked_publication")
@@ -37,13 +38,44 @@ class Member:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """Where an incident stands; dates are ISO."""
+
+    status: str
+    first_seen_date: str
+    last_seen_date: str
+    incident_days: int
+    resolved_date: str | None = None
+    acknowledged_by: str | None = None
+    snoozed_until: str | None = None
+    is_escalated: bool = False
+    continues_in: str | None = None  # title of the incident that speaks for this one since it was announced
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the incident has ended."""
+        return self.status == "resolved"
+
+
+@dataclass(frozen=True, kw_only=True)
 class IncidentFacts:
-    """All that an incident's own message shows; dates are ISO, values in the rule's unit."""
+    """What every incident's own message shows; `run_id` is the run that gathered it."""
 
     incident_id: str
     kind: str
-    rule: str
     title: str
+    severity: str
+    owner: str
+    runbook: str
+    run_id: str
+    standing: Standing
+
+
+@dataclass(frozen=True, kw_only=True)
+class KpiFacts(IncidentFacts):
+    """An incident of something that is watched; values are in the rule's unit."""
+
+    rule: str
     description: str
     kpi: str
     dimension: str | None
@@ -52,62 +84,27 @@ class IncidentFacts:
     unit: str
     numerator_label: str
     direction: str
-    severity: str
-    owner: str
-    runbook: str
     links: dict[str, str]
-    status: str
-    first_seen_date: str
-    last_seen_date: str
-    resolved_date: str | None
-    incident_days: int
     period_days: int
-    observed: float | None
-    expected: float | None
-    band_low: float | None
-    band_high: float | None
-    z: float | None
-    reason: str
-    volume: float | None
     baseline_days: int
-    run_id: str
+    figures: Figures
     complete_to: str | None
     provisional_to: str | None
-    acknowledged_by: str | None = None
-    snoozed_until: str | None = None
-    is_escalated: bool = False
-    continues_in: str | None = None  # title of the incident that speaks for this one since it was announced
     cause: str | None = None
     causes: Causes | None = None
     members: list[Member] = field(default_factory=list)
     points: list[ChartPoint] = field(default_factory=list)
-    # of a run in Airflow
-    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts(IncidentFacts):
+    """An incident of a run in Airflow."""
+
+    dag_id: str
+    task_id: str | None
+    error: str
     log_url: str | None = None
-    dag_id: str | None = None
-    task_id: str | None = None
     try_number: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for the outbox."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> IncidentFacts:
-        """Read what `to_dict` wrote."""
-        return cls(
-            **{
-                **values,
-                "causes": Causes.from_dict(values["causes"]) if values["causes"] is not None else None,
-                "members": [Member(**member) for member in values["members"]],
-                "points": [ChartPoint(**point) for point in values["points"]],
-            }
-        )
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the incident has ended."""
-        return self.status == "resolved"
 
 
 @dataclass(frozen=True)
@@ -119,13 +116,76 @@ class EventFacts:
     detail: str
     mention: str | None  # who is called in, of an escalation
     observed: float | None  # of the end: the first normal day's value
-    facts: IncidentFacts
+    facts: KpiFacts | RunFacts
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for the outbox; without the chart, which the incident's own message shows."""
-        return {**asdict(self), "facts": {**self.facts.to_dict(), "points": []}}
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> EventFacts:
-        """Read what `to_dict` wrote."""
-        return cls(**{**values, "facts": IncidentFacts.from_dict(values["facts"])})
+def to_json_values(facts: KpiFacts | RunFacts) -> dict[str, Any]:
+    """Plain values, in one level but for lists: how facts lie in the state file, and what a webhook gets.
+
+    Both kinds have the same keys.
+    """
+    flat = asdict(facts)
+    for part in ("standing", "figures"):
+        flat |= flat.pop(part, {})
+    return {**(_OF_NO_RUN if isinstance(facts, KpiFacts) else {**_OF_NO_KPI, "rule": facts.kind}), **flat}
+
+
+def from_json_values(values: dict[str, Any]) -> KpiFacts | RunFacts:
+    """Read what `to_json_values` made."""
+    standing = _pick(Standing, values)
+    if values["kind"] in RUN_KINDS:
+        return RunFacts(**_names_of(RunFacts, values), standing=standing)
+    causes = values["causes"]
+    rest = {name: value for name, value in _names_of(KpiFacts, values).items() if name not in _NESTED}
+    return KpiFacts(
+        **rest,
+        standing=standing,
+        figures=_pick(Figures, values),
+        causes=None if causes is None else Causes.from_dict(causes),
+        members=[Member(**member) for member in values["members"]],
+        points=[ChartPoint(**point) for point in values["points"]],
+    )
+
+
+def event_to_json_values(event: EventFacts) -> dict[str, Any]:
+    """Plain values; without the chart, which the incident's own message shows."""
+    own = {each.name: getattr(event, each.name) for each in fields(EventFacts) if each.name != "facts"}
+    return {**own, "facts": {**to_json_values(event.facts), "points": []}}
+
+
+def event_from_json_values(values: dict[str, Any]) -> EventFacts:
+    """Read what `event_to_json_values` made."""
+    return EventFacts(**{**values, "facts": from_json_values(values["facts"])})
+
+
+_NESTED = ("causes", "members", "points")
+_OF_NO_RUN = dict.fromkeys(("dag_id", "task_id", "error", "log_url", "try_number"))
+_OF_NO_KPI: dict[str, Any] = {
+    "description": "",
+    "kpi": "",
+    "dimension": None,
+    "dimension_value": None,
+    "denominator": None,
+    "unit": "count",
+    "numerator_label": "",
+    "direction": "failed",
+    "links": {},
+    "period_days": 1,
+    "baseline_days": 0,
+    **asdict(Figures()),
+    "complete_to": None,
+    "provisional_to": None,
+    "cause": None,
+    "causes": None,
+    "members": [],
+    "points": [],
+}
+_Part = TypeVar("_Part", Standing, Figures)
+
+
+def _pick(part: type[_Part], values: dict[str, Any]) -> _Part:
+    return part(**_names_of(part, values))
+
+
+def _names_of(part: type, values: dict[str, Any]) -> dict[str, Any]:
+    return {each.name: values[each.name] for each in fields(part) if each.name in values}

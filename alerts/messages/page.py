@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
-from alerts.messages.content import Content, as_make_command, quote_url
-from alerts.text import cut, printable_lines
+from alerts.messages.content import Content
+from alerts.messages.plain import as_make_command
+from alerts.text import cut, printable_lines, quote_url
 
 # Mail programs drop style sheets and know little CSS: tables and inline styles, and colours of its own.
 _FONT = "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"

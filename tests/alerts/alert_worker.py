@@ -13,8 +13,9 @@ import sys
 
 from alerts.channels.delivery import deliver_outbox
 from alerts.channels.errors import AlertDeliveryError
-from alerts.channels.slack import SlackSender
-from alerts.job import check_rules
+from alerts.channels.slack import Slack
+from alerts.channels.slack_api import SlackSender
+from alerts.incidents.check import check_rules
 from foundation.settings import load_settings
 
 
@@ -32,7 +33,7 @@ def check(run_id: str, as_of: str) -> int:
     )
     check_rules(settings, run_id=run_id, as_of=dt.datetime.fromisoformat(as_of))
     try:
-        return int(deliver_outbox(settings, sender=sender).pending > 0)
+        return int(deliver_outbox(settings, instead=Slack(sender)).pending > 0)
     except AlertDeliveryError:
         return 1
 

@@ -19,9 +19,9 @@ from pydantic import SecretStr
 from slack_server import CHANNEL_ID, TOKEN, SlackServer
 
 from alerts.buttons import PATH, AnswerServer, UntrustedRequestError, serving, take_answer, verify_signature
+from alerts.incidents.check import check_rules
 from alerts.incidents.runs import report_task_failure
-from alerts.job import check_rules
-from alerts.messages.content import BUTTONS
+from alerts.messages.block_kit import BUTTONS
 from foundation.settings import Settings
 from foundation.state import open_state
 

@@ -11,9 +11,9 @@ import duckdb
 import pytest
 import yaml
 
-from alerts.incidents.runs import RUN_KINDS
-from alerts.incidents.store import create_tables
-from alerts.rules.book import load_rules
+from alerts.messages.facts import RUN_KINDS
+from alerts.rules.loading import load_rules
+from alerts.state import create_tables
 from expectations.results import _CREATE as CREATE_RESULTS
 from foundation.settings import PROJECT_DIR
 

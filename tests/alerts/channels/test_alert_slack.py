@@ -17,9 +17,11 @@ from slack_server import CHANNEL_ID, CHANNEL_NAME, TOKEN, Fault, SlackServer
 
 from alerts.channels.delivery import deliver_outbox
 from alerts.channels.errors import ChannelRejectedError, ChannelUnavailableError
-from alerts.channels.slack import SlackSender
+from alerts.channels.slack import Slack
+from alerts.channels.slack_api import SlackSender
+from alerts.incidents.check import check_rules
 from alerts.incidents.runs import RunProblem, record_problem, report_task_failure
-from alerts.job import check_and_send, check_rules
+from alerts.job import check_and_send
 from foundation.settings import Settings
 from foundation.state import open_state
 
@@ -31,6 +33,11 @@ def quick_sender(slack: SlackServer, **overrides: Any) -> SlackSender:
     """A sender with short waits, where a test needs many of them."""
     values = {"backoff_seconds": 0.02, "timeout_seconds": 2, **overrides}
     return SlackSender(token=SecretStr(TOKEN), channel=CHANNEL_ID, base_url=slack.base_url, **values)
+
+
+def quick_slack(slack: SlackServer, **overrides: Any) -> Slack:
+    """The channel with short waits."""
+    return Slack(quick_sender(slack, **overrides))
 
 
 def queue_incident(settings: Settings) -> None:
@@ -121,11 +128,11 @@ def test_a_message_that_somebody_deleted_is_not_written_again(slack_settings: Se
 )
 def test_an_edit_survives_faults(slack_settings: Settings, slack: SlackServer, faults: list[Fault]) -> None:
     queue_failure(slack_settings)
-    deliver_outbox(slack_settings, sender=quick_sender(slack))
+    deliver_outbox(slack_settings, instead=quick_slack(slack))
     with open_state(slack_settings) as state:
         report_in(state, slack_settings, "r2")
     slack.inject("chat.update", *faults)
-    assert deliver_outbox(slack_settings, sender=quick_sender(slack)).sent == 2
+    assert deliver_outbox(slack_settings, instead=quick_slack(slack)).sent == 2
     parent, reply = slack.messages
     assert "Times" in parent["text"] or parent["edits"] >= 1
     assert reply["text"].startswith("Again, in run r2 (2 times in all)")
@@ -152,7 +159,7 @@ def test_a_fault_of_the_post_is_survived_without_a_second_copy(
 ) -> None:
     queue_failure(slack_settings)
     slack.inject("chat.postMessage", *faults)
-    delivery = deliver_outbox(slack_settings, sender=quick_sender(slack))
+    delivery = deliver_outbox(slack_settings, instead=quick_slack(slack))
     assert (delivery.sent, delivery.pending) == (1, 0)
     assert len(slack.messages) == 1
 
@@ -192,7 +199,7 @@ def test_without_an_upload_the_message_goes_without_its_chart(
 def test_a_chart_that_needs_a_moment_is_waited_for(slack_settings: Settings, slack: SlackServer) -> None:
     slack.image_ready_after = 2
     queue_incident(slack_settings)
-    assert deliver_outbox(slack_settings, sender=quick_sender(slack)).sent == 1
+    assert deliver_outbox(slack_settings, instead=quick_slack(slack)).sent == 1
     assert "image" in {block["type"] for block in slack.messages[0]["blocks"]}
     assert len(slack.messages) == 1
 
@@ -200,7 +207,7 @@ def test_a_chart_that_needs_a_moment_is_waited_for(slack_settings: Settings, sla
 def test_a_chart_that_is_never_accepted_goes_into_the_thread(slack_settings: Settings, slack: SlackServer) -> None:
     slack.image_ready_after = 1_000
     queue_incident(slack_settings)
-    assert deliver_outbox(slack_settings, sender=quick_sender(slack)).sent == 1
+    assert deliver_outbox(slack_settings, instead=quick_slack(slack)).sent == 1
     (message,) = slack.messages
     assert "image" not in {block["type"] for block in message["blocks"]}
     assert [file["thread_ts"] for file in slack.files.values()] == [None, message["ts"]]
@@ -209,7 +216,7 @@ def test_a_chart_that_is_never_accepted_goes_into_the_thread(slack_settings: Set
 def test_blocks_that_slack_refuses_give_way_to_plain_text(slack_settings: Settings, slack: SlackServer) -> None:
     queue_failure(slack_settings)
     slack.inject("chat.postMessage", Fault("error", error="invalid_blocks"))
-    assert deliver_outbox(slack_settings, sender=quick_sender(slack)).sent == 1
+    assert deliver_outbox(slack_settings, instead=quick_slack(slack)).sent == 1
     (message,) = slack.messages
     assert message["blocks"] == [] and "disk full" in message["text"]
 
@@ -249,9 +256,9 @@ def test_a_slack_that_stays_away_is_said_and_tried_again_next_time(
     with pytest.raises(
         ChannelUnavailableError, match=r"1 alert message\(s\) kept in the outbox.*3 attempts; last: HTTP 503"
     ):
-        deliver_outbox(slack_settings, sender=quick_sender(slack, max_attempts=3))
+        deliver_outbox(slack_settings, instead=quick_slack(slack, max_attempts=3))
     assert len(slack.calls_of("chat.postMessage")) == 3
-    assert deliver_outbox(slack_settings, sender=quick_sender(slack)).sent == 1
+    assert deliver_outbox(slack_settings, instead=quick_slack(slack)).sent == 1
     assert len(slack.messages) == 1
 
 
@@ -259,7 +266,7 @@ def test_a_long_rate_limit_does_not_hang_the_task(slack_settings: Settings, slac
     queue_failure(slack_settings)
     slack.inject("chat.postMessage", Fault("status", status=429, retry_after=3600))
     with pytest.raises(ChannelUnavailableError, match="limits the rate"):
-        deliver_outbox(slack_settings, sender=quick_sender(slack))
+        deliver_outbox(slack_settings, instead=quick_slack(slack))
     assert status_of(slack_settings) == ["pending"]
 
 
@@ -269,7 +276,7 @@ def test_a_bad_message_does_not_hold_back_the_next(slack_settings: Settings, sla
     slack.scopes = frozenset({"chat:write"})
     slack.inject("chat.postMessage", *[Fault("status", status=500)] * 2)
     with pytest.raises(ChannelUnavailableError):
-        deliver_outbox(slack_settings, sender=quick_sender(slack, max_attempts=2))
+        deliver_outbox(slack_settings, instead=quick_slack(slack, max_attempts=2))
     assert status_of(slack_settings) == ["pending", "sent"]
 
 
@@ -278,11 +285,11 @@ def test_what_follows_waits_for_the_beginning(slack_settings: Settings, slack: S
     slack.inject("chat.postMessage", *[Fault("status", status=500)] * 4)
     for expected in (["pending"], ["pending"] * 3):
         with pytest.raises(ChannelUnavailableError):
-            deliver_outbox(slack_settings, sender=quick_sender(slack, max_attempts=2))
+            deliver_outbox(slack_settings, instead=quick_slack(slack, max_attempts=2))
         with open_state(slack_settings) as state:
             report_in(state, slack_settings, "r2")
         assert status_of(slack_settings)[: len(expected)] == expected
-    assert deliver_outbox(slack_settings, sender=quick_sender(slack)).sent == 3
+    assert deliver_outbox(slack_settings, instead=quick_slack(slack)).sent == 3
     beginning, reply = slack.messages
     assert reply["thread_ts"] == beginning["ts"] and beginning["edits"] == 1
 
@@ -295,9 +302,9 @@ def test_a_look_into_the_channel_without_an_answer_posts_no_second_copy(
     # The look before the first attempt is answered, the one after it is not.
     slack.inject("conversations.history", Fault("slow", seconds=0), *[Fault("status", status=503)] * 3)
     with pytest.raises(ChannelUnavailableError, match="no answer about the channel"):
-        deliver_outbox(slack_settings, sender=quick_sender(slack, max_attempts=3))
+        deliver_outbox(slack_settings, instead=quick_slack(slack, max_attempts=3))
     assert len(slack.messages) == 1 and status_of(slack_settings) == ["pending"]
-    assert deliver_outbox(slack_settings, sender=quick_sender(slack)).sent == 1
+    assert deliver_outbox(slack_settings, instead=quick_slack(slack)).sent == 1
     assert len(slack.messages) == 1
 
 
@@ -307,7 +314,7 @@ def test_a_token_that_may_not_read_the_channel_delivers_at_least_once(
     slack.scopes = frozenset({"chat:write"})
     queue_failure(slack_settings)
     slack.inject("chat.postMessage", Fault("accepted_then_reset"))
-    assert deliver_outbox(slack_settings, sender=quick_sender(slack)).sent == 1
+    assert deliver_outbox(slack_settings, instead=quick_slack(slack)).sent == 1
     assert len(slack.messages) == 2
 
 
@@ -325,10 +332,10 @@ def test_an_earlier_copy_is_found_behind_many_other_messages(slack_settings: Set
     with pytest.raises(ChannelUnavailableError):
         # The answer is lost, and so is every look into the channel: the row stays, with an attempt noted.
         slack.inject("conversations.history", *[Fault("reset")] * 2)
-        deliver_outbox(slack_settings, sender=quick_sender(slack, max_attempts=1))
+        deliver_outbox(slack_settings, instead=quick_slack(slack, max_attempts=1))
     for number in range(450):
         slack.handle("chat.postMessage", {"channel": CHANNEL_ID, "text": f"chatter {number}"})
-    assert deliver_outbox(slack_settings, sender=quick_sender(slack)).sent == 1
+    assert deliver_outbox(slack_settings, instead=quick_slack(slack)).sent == 1
     assert len(slack.messages) == 451
 
 

@@ -16,7 +16,7 @@ from alerts.detection.backtest import find_causes, find_fired, replay, say_backt
 from alerts.detection.panel import KpiTablesError
 from alerts.detection.simulation import RESTLESS, World, count_incidents, simulate
 from alerts.detection.walk import BREACH, NEAR, NORMAL, UNTESTED
-from alerts.rules.book import load_rules
+from alerts.rules.loading import load_rules
 from foundation.settings import PROJECT_DIR, Settings
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -194,7 +194,7 @@ def test_one_value_has_an_impact_and_no_drivers_of_its_own() -> None:
 def test_causes_survive_the_outbox() -> None:
     generate = np.random.default_rng(9)
     causes = find(make_days(generate, {}) + make_days(generate, {"mobile": 0.9}, days=3))
-    assert Causes.from_dict(causes.to_dict()) == causes
+    assert Causes.from_dict(asdict(causes)) == causes
 
 
 def test_without_a_past_nothing_is_explained() -> None:

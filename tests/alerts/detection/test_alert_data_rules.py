@@ -56,15 +56,22 @@ def each_morning(days: int) -> dict[int, dt.datetime]:
 )
 def test_a_source_that_stopped_delivering_is_late(as_of: dt.datetime, verdict: str, hours: float) -> None:
     [found] = check(write_ledger(each_morning(20)), "data_late", as_of)
-    assert (found.verdict, found.observed, found.band_high, found.date) == (verdict, hours, 60, as_of.date())
-    assert found.expected == pytest.approx(31)  # it usually comes seven hours after its end, the next one 24 later
+    assert (found.verdict, found.figures.observed, found.figures.band_high, found.date) == (
+        verdict,
+        hours,
+        60,
+        as_of.date(),
+    )
+    assert found.figures.expected == pytest.approx(
+        31
+    )  # it usually comes seven hours after its end, the next one 24 later
     if verdict == "breach":
-        assert found.reason.startswith(f"{date_of(20)} has not come {hours - 24:.0f} hours after its end")
+        assert found.figures.reason.startswith(f"{date_of(20)} has not come {hours - 24:.0f} hours after its end")
 
 
 def test_a_history_loaded_at_once_says_nothing_of_when_its_days_came() -> None:
     [found] = check(write_ledger({index: at(21, 7) for index in range(20)}), "data_late", at(400))
-    assert found.verdict == "untested" and "the source's rhythm is unknown" in found.reason
+    assert found.verdict == "untested" and "the source's rhythm is unknown" in found.figures.reason
 
 
 def test_an_old_export_that_was_copied_day_by_day_is_not_late_by_years() -> None:
@@ -82,7 +89,7 @@ def test_a_gap_is_missing_and_what_has_not_come_yet_is_not() -> None:
     loads = each_morning(20)
     del loads[15]
     found = check(write_ledger(loads), "data_missing", at(21))
-    assert [(each.date, each.reason) for each in found if each.verdict == "breach"] == [
+    assert [(each.date, each.figures.reason) for each in found if each.verdict == "breach"] == [
         (date_of(15), f"{date_of(15)} is missing, but {date_of(19)} has come")
     ]
     assert {each.verdict for each in found if each.date != date_of(15)} == {"normal"}
@@ -115,14 +122,18 @@ def test_the_newest_failed_expectation_of_a_suite_breaches() -> None:
         ("landing", "few_nulls", "warn", 0, "2026-06-11T06:00:00+00:00"),
     ]
     [found] = check(write_validation(rows), "validation_failed", at(30))
-    assert (found.verdict, found.observed, found.reason) == ("breach", 1.0, "failed: landing: has_events")
+    assert (found.verdict, found.figures.observed, found.figures.reason) == (
+        "breach",
+        1.0,
+        "failed: landing: has_events",
+    )
     assert found.date == dt.date(2026, 6, 11)
     late = ("marts", "unique_sessions", "fail", 0, "2026-06-12T03:00:00+00:00")
     warehouse = write_validation([late])
     warehouse.execute("set timezone = 'Asia/Tokyo'")
     assert check(warehouse, "validation_failed", at(30))[0].date == dt.date(2026, 6, 11)  # eight in the evening there
     [found] = check(write_validation([*rows[:2], *rows[3:]]), "validation_failed", at(30))
-    assert (found.verdict, found.reason) == ("normal", "all passed")
+    assert (found.verdict, found.figures.reason) == ("normal", "all passed")
 
 
 def test_drift_is_read_per_model_and_its_newest_measurement() -> None:
@@ -142,7 +153,10 @@ def test_drift_is_read_per_model_and_its_newest_measurement() -> None:
         """
     )
     found = {each.dimension_value: each for each in check(warehouse, "model_drift", at(30))}
-    assert found["propensity"].verdict == "breach" and found["propensity"].reason == "drifted: base_rate, psi:country"
+    assert (
+        found["propensity"].verdict == "breach"
+        and found["propensity"].figures.reason == "drifted: base_rate, psi:country"
+    )
     assert found["propensity"].fingerprint == "model_drift|model=propensity|above"
     assert found["segments"].verdict == "normal"
 
@@ -150,7 +164,7 @@ def test_drift_is_read_per_model_and_its_newest_measurement() -> None:
 @pytest.mark.parametrize("kind", ["data_late", "data_missing", "validation_failed", "model_drift"])
 def test_what_cannot_be_tested_is_silent_and_says_why(kind: str) -> None:
     [found] = check(duckdb.connect(), kind, at(30))
-    assert found.verdict == "untested" and "there is no ops." in found.reason
+    assert found.verdict == "untested" and "there is no ops." in found.figures.reason
     warehouse = duckdb.connect()
     warehouse.execute(
         """
@@ -163,7 +177,7 @@ def test_what_cannot_be_tested_is_silent_and_says_why(kind: str) -> None:
     )
     [found] = check(warehouse, kind, at(30))
     assert found.verdict == "untested"
-    assert found.reason in (
+    assert found.figures.reason in (
         "no day has been loaded",
         "nothing has been validated",
         "ops.model_drift lacks measure, value, is_drifted",

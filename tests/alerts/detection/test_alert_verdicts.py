@@ -11,6 +11,7 @@ from kpi_tables import AS_OF, Counts, KpiDay, date_of, make_book, make_duration_
 
 from alerts.detection import walk
 from alerts.detection.evaluation import evaluate_rules
+from alerts.detection.scales import Rate
 from alerts.detection.verdicts import Check
 from alerts.detection.walk import Series, Walk, walk_days
 from alerts.rules.book import Rule
@@ -51,7 +52,7 @@ def breaches(checks: list[Check]) -> list[dt.date]:
 
 def walk_rate(y: np.ndarray, n: np.ndarray) -> Walk:
     one = np.zeros(len(y), dtype=np.int64)
-    series = Series("rate", y, n, n, n > 0, np.arange(y.shape[1]) % 7, is_child=one > 0, shop=one)
+    series = Series(Rate(), y, n, n, n > 0, np.arange(y.shape[1]) % 7, is_child=one > 0, shop=one)
     nothing = np.zeros(y.shape, dtype=bool)
     return walk_days(make_rule(), series, is_tested=~nothing[0], excluded=nothing)
 
@@ -65,11 +66,11 @@ def test_a_jump_breaches_on_its_day_and_the_check_says_what_was_expected() -> No
         "above",
     )
     assert (check.verdict, check.date, check.period_days) == ("breach", date_of(60), 1)
-    assert check.observed == pytest.approx(0.86) and check.expected == pytest.approx(0.70, abs=1e-3)
-    assert check.band_low is not None and check.band_high is not None
-    assert check.band_low < 0.70 < check.band_high < 0.86
-    assert check.z is not None and check.reason == f"z = {check.z:.1f} (limit 4)"
-    assert (check.volume, check.baseline_days, check.fingerprint) == (500, 58, "carts|=|above")
+    assert check.figures.observed == pytest.approx(0.86) and check.figures.expected == pytest.approx(0.70, abs=1e-3)
+    assert check.figures.band_low is not None and check.figures.band_high is not None
+    assert check.figures.band_low < 0.70 < check.figures.band_high < 0.86
+    assert check.figures.z is not None and check.figures.reason == f"z = {check.figures.z:.1f} (limit 4)"
+    assert (check.figures.volume, check.baseline_days, check.fingerprint) == (500, 58, "carts|=|above")
 
 
 def test_a_fall_is_no_breach_of_a_rule_that_looks_above() -> None:
@@ -87,7 +88,7 @@ def test_two_of_three_days_beyond_the_lower_limit_breach_on_the_second() -> None
     # 387 of 500 against 70 %: 3.6 standard deviations, 3.3 after the uncertainty of what is expected.
     checks = judge([USUAL] * 60 + [carts(387), USUAL, carts(387), USUAL])
     assert [check.verdict for check in checks[-4:]] == ["near", "normal", "breach", "normal"]
-    assert checks[-2].reason.startswith("z beyond 2.5 on 2 of 3 days (now 3.")
+    assert checks[-2].figures.reason.startswith("z beyond 2.5 on 2 of 3 days (now 3.")
     apart = judge([USUAL] * 60 + [carts(387), USUAL, USUAL, carts(387)])
     assert breaches(apart) == []
 
@@ -100,14 +101,14 @@ def test_a_small_change_that_lasts_breaches_within_the_week_and_ends_with_it() -
     checks = judge(days + bad + [carts(210, of=300)] * 3)
     found = breaches(checks)
     assert found and date_of(60) < found[0] <= date_of(66) and found[-1] <= date_of(66)
-    assert "over 7 days (limit 4" in next(check.reason for check in checks if check.verdict == "breach")
+    assert "over 7 days (limit 4" in next(check.figures.reason for check in checks if check.verdict == "breach")
     assert breaches(judge(days + bad, make_rule(z_limit_week=None))) == []
 
 
 def test_a_significant_change_that_nobody_wants_to_hear_of_is_normal() -> None:
     big = [carts(70_000, of=100_000)] * 60 + [carts(72_500, of=100_000)]
     check = last(judge(big))
-    assert check.verdict == "normal" and "less than 5 % off" in check.reason
+    assert check.verdict == "normal" and "less than 5 % off" in check.figures.reason
     assert last(judge(big, make_rule(minimum_change=0.02))).verdict == "breach"
 
 
@@ -130,7 +131,7 @@ def test_no_day_and_no_later_one_is_in_a_days_own_expectation() -> None:
 def test_the_window_ends_where_the_rule_says() -> None:
     # 30 days at 90 %, then 40 at 70 %: with 35 trailing days the old level is forgotten, and counted it is 33 days.
     checks = judge([carts(450)] * 30 + [USUAL] * 40, make_rule(direction="below", trailing_days=35, z_limit=10))
-    assert last(checks).expected == pytest.approx(0.70, abs=0.005)
+    assert last(checks).figures.expected == pytest.approx(0.70, abs=0.005)
     assert last(checks).baseline_days <= 35
 
 
@@ -139,14 +140,14 @@ def test_days_of_known_incidents_are_not_in_a_baseline_whatever_their_direction(
     known = {"carts|=|below": {date_of(index) for index in range(30, 40)}}
     rule = make_rule(direction="both")
     marked, blind = last(judge(days, rule, excluded=known)), last(judge(days, make_rule(), excluded={}))
-    assert marked.baseline_days == 39 and marked.expected == pytest.approx(0.70, abs=1e-3)
+    assert marked.baseline_days == 39 and marked.figures.expected == pytest.approx(0.70, abs=1e-3)
     assert blind.baseline_days == 49
 
 
 def test_breaching_days_stay_out_of_later_baselines() -> None:
     checks = judge([USUAL] * 40 + [carts(450)] * 5 + [USUAL] * 5)
     assert breaches(checks) == [date_of(index) for index in range(40, 45)]
-    assert all(check.expected == pytest.approx(0.70, abs=1e-3) for check in checks[-5:])
+    assert all(check.figures.expected == pytest.approx(0.70, abs=1e-3) for check in checks[-5:])
     assert last(checks).baseline_days == 42  # 49 days before it, less five of the incident and the two under test
 
 
@@ -154,7 +155,7 @@ def test_a_change_that_stays_two_weeks_is_the_new_level() -> None:
     checks = judge([USUAL] * 60 + [carts(450)] * 30, newest=40)
     found = breaches(checks)
     assert found[0] == date_of(60) and found[-1] == date_of(73)
-    assert last(checks).verdict == "normal" and last(checks).expected == pytest.approx(0.90, abs=0.005)
+    assert last(checks).verdict == "normal" and last(checks).figures.expected == pytest.approx(0.90, abs=0.005)
 
 
 def test_a_known_incident_of_two_weeks_is_the_new_level_in_a_later_run_too() -> None:
@@ -172,14 +173,14 @@ def test_a_short_history_is_not_tested(history: int, verdict: str) -> None:
     check = last(judge([USUAL] * history + [carts(500)]))
     assert check.verdict == verdict
     if verdict == "untested":
-        assert check.reason == "13 usable days before it, 14 needed" and check.z is None
+        assert check.figures.reason == "13 usable days before it, 14 needed" and check.figures.z is None
 
 
 def test_a_short_history_has_wider_bands() -> None:
     generate = np.random.default_rng(3)
     days = [carts(int(generate.binomial(500, 0.7))) for _ in range(90)]
     checks = judge(days, newest=75)
-    width = {check.date: (check.band_high or 0) - (check.band_low or 0) for check in checks}
+    width = {check.date: (check.figures.band_high or 0) - (check.figures.band_low or 0) for check in checks}
     early = np.mean([width[date_of(index)] for index in range(16, 20)])
     late = np.mean([width[date_of(index)] for index in range(80, 90)])
     assert early > 1.3 * late
@@ -191,22 +192,22 @@ def test_small_numbers_go_by_the_week_and_are_dated_by_its_sunday() -> None:
     checks = judge(days)
     weekly = [check for check in checks if check.period_days == 7]
     assert all(check.date.weekday() == 6 for check in weekly)
-    assert (last(weekly).verdict, last(weekly).date, last(weekly).volume) == ("breach", date_of(76), 84)
-    assert last(weekly).expected == pytest.approx(2 / 3, abs=0.01) and last(weekly).observed == 1.0
+    assert (last(weekly).verdict, last(weekly).date, last(weekly).figures.volume) == ("breach", date_of(76), 84)
+    assert last(weekly).figures.expected == pytest.approx(2 / 3, abs=0.01) and last(weekly).figures.observed == 1.0
     assert not any(check.period_days == 1 and check.verdict != "untested" for check in checks)
 
 
 def test_what_is_too_small_even_for_weeks_is_untested() -> None:
     checks = judge([carts(1, of=2)] * 60 + [carts(2, of=2)])
     assert {check.verdict for check in checks} == {"untested"}
-    assert last(checks).reason == "too few for a test, even by the week"
+    assert last(checks).figures.reason == "too few for a test, even by the week"
 
 
 def test_missing_days_and_days_without_a_value_do_no_harm() -> None:
     days: list[KpiDay | None] = [USUAL] * 30 + [None, carts(0, of=0)] + [USUAL] * 28 + [carts(450)]
     checks = judge(days, newest=40)
     assert breaches(checks) == [date_of(60)]
-    assert next(check for check in checks if check.date == date_of(31)).reason == "no value"
+    assert next(check for check in checks if check.date == date_of(31)).figures.reason == "no value"
     assert not any(check.date == date_of(30) and check.verdict != "untested" for check in checks)
 
 
@@ -216,14 +217,14 @@ def test_values_that_no_likelihood_knows_do_no_harm() -> None:
     )
     money: list[KpiDay | None] = [KpiDay(Counts(revenue=15_000.0 + 200 * (index % 5))) for index in range(60)]
     checks = judge([*money, KpiDay(Counts(revenue=-400.0)), KpiDay(Counts(revenue=float("nan")))], rule)
-    assert [(check.verdict, check.observed) for check in checks[-2:]] == [("breach", 0.0), ("untested", None)]
+    assert [(check.verdict, check.figures.observed) for check in checks[-2:]] == [("breach", 0.0), ("untested", None)]
     own = make_rule(numerator="sessions")  # no share: 1,000 of 500
     assert {check.verdict for check in judge([USUAL] * 60, own)} == {"untested"}
 
 
 def test_an_absolute_bound_needs_no_history_but_more_than_chance() -> None:
     rule = make_rule(absolute={"above": 0.85}, z_limit=None, z_limit_repeated=None, z_limit_week=None)
-    assert last(judge([carts(450)], rule)).reason == "absolute bound of 0.85"
+    assert last(judge([carts(450)], rule)).figures.reason == "absolute bound of 0.85"
     # 17.4 of 20 expected at the bound: 18 is beyond it by chance alone, and 860 of 1,000 is not far enough either.
     assert last(judge([carts(18, of=20)], rule)).verdict == "near"
     assert last(judge([carts(860, of=1_000)], rule)).verdict == "near"
@@ -246,7 +247,7 @@ def test_days_of_an_expected_event_are_neither_tested_nor_learned_from() -> None
     assert breaches(checks) == []
     event = [check for check in checks if check.is_expected_event]
     assert [check.date for check in event] == [date_of(60), date_of(61), date_of(62)]
-    assert {(check.verdict, check.reason) for check in event} == {("untested", "expected event: Summer sale")}
+    assert {(check.verdict, check.figures.reason) for check in event} == {("untested", "expected event: Summer sale")}
     assert last(checks).baseline_days == 61
     assert breaches(judge([USUAL] * 60 + [carts(430)])) == [date_of(60)]
 
@@ -262,7 +263,7 @@ def test_a_long_sale_is_not_the_new_level() -> None:
     sale = [{"name": "Long sale", "from": date_of(40), "to": date_of(59)}]
     checks = judge([USUAL] * 40 + [carts(450)] * 20 + [USUAL] * 5, expected_events=sale, newest=30)
     assert breaches(checks) == [] and last(checks).verdict == "normal"
-    assert last(checks).expected == pytest.approx(0.70, abs=1e-3) and last(checks).baseline_days == 42
+    assert last(checks).figures.expected == pytest.approx(0.70, abs=1e-3) and last(checks).baseline_days == 42
 
 
 def test_an_event_explains_one_direction_only_when_it_says_so() -> None:
@@ -276,7 +277,7 @@ def test_an_event_explains_one_direction_only_when_it_says_so() -> None:
 def test_total_loss_breaches_even_in_an_expected_event() -> None:
     sale = [{"name": "Sale", "from": date_of(60), "to": date_of(60)}]
     check = last(judge([USUAL] * 60 + [carts(500)], expected_events=sale))
-    assert (check.verdict, check.reason, check.is_expected_event) == ("breach", "total loss", True)
+    assert (check.verdict, check.figures.reason, check.is_expected_event) == ("breach", "total loss", True)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +292,7 @@ def test_total_loss_breaches_even_in_an_expected_event() -> None:
 def test_a_provisional_day_is_tested_for_total_loss_alone(day: KpiDay, verdict: str) -> None:
     check = last(judge([USUAL] * 60 + [day]))
     assert (check.date, check.verdict, check.is_provisional) == (date_of(60), verdict, True)
-    assert check.reason == ("total loss" if verdict == "breach" else "provisional: tested for total loss only")
+    assert check.figures.reason == ("total loss" if verdict == "breach" else "provisional: tested for total loss only")
 
 
 def test_a_day_that_has_not_ended_is_not_tested() -> None:
@@ -306,7 +307,11 @@ def test_no_sessions_at_all_is_a_total_loss_of_sessions() -> None:
     days: list[KpiDay | None] = [KpiDay(Counts(sessions=400 + 10 * (index % 7))) for index in range(60)]
     checks = judge([*days, KpiDay(Counts(sessions=0), is_provisional=True)], rule)
     lost = {check.direction: check for check in checks if check.date == date_of(60)}
-    assert (lost["below"].verdict, lost["below"].reason, lost["above"].verdict) == ("breach", "total loss", "untested")
+    assert (lost["below"].verdict, lost["below"].figures.reason, lost["above"].verdict) == (
+        "breach",
+        "total loss",
+        "untested",
+    )
 
 
 def test_values_share_the_false_alarms_of_one_and_the_smallest_stay_silent() -> None:
@@ -331,7 +336,10 @@ def test_values_share_the_false_alarms_of_one_and_the_smallest_stay_silent() -> 
         ("default_channel_group", "c0", date_of(60))
     ]
     # The limit of 12 series: a tail of 3.2e-5 / 12.
-    assert found[0].reason.endswith("(limit 4.55)") and found[0].fingerprint == "carts|default_channel_group=c0|above"
+    assert (
+        found[0].figures.reason.endswith("(limit 4.55)")
+        and found[0].fingerprint == "carts|default_channel_group=c0|above"
+    )
 
 
 def test_a_value_that_vanishes_counts_zero() -> None:
@@ -351,7 +359,9 @@ def test_a_value_that_vanishes_counts_zero() -> None:
     )
     checks = judge([make_day(400 + index % 5) for index in range(60)] + [make_day(0)], rule)
     lost = [check for check in checks if check.verdict == "breach" and check.dimension_value == "mobile"]
-    assert [(check.date, check.observed, check.reason) for check in lost] == [(date_of(60), 0.0, "total loss")]
+    assert [(check.date, check.figures.observed, check.figures.reason) for check in lost] == [
+        (date_of(60), 0.0, "total loss")
+    ]
 
 
 def test_a_mean_is_tested_by_its_logs_and_shown_in_seconds() -> None:
@@ -364,8 +374,8 @@ def test_a_mean_is_tested_by_its_logs_and_shown_in_seconds() -> None:
         if check.verdict == "breach"
     )
     assert (check.date, check.direction, check.kpi) == (date_of(60), "below", "avg_session_duration_seconds")
-    assert check.observed == pytest.approx(60) and check.expected == pytest.approx(120, rel=0.03)
-    assert check.band_low is not None and 60 < check.band_low < 120
+    assert check.figures.observed == pytest.approx(60) and check.figures.expected == pytest.approx(120, rel=0.03)
+    assert check.figures.band_low is not None and 60 < check.figures.band_low < 120
 
 
 def test_weeks_of_a_known_incident_are_left_out_and_four_of_them_are_a_new_level() -> None:

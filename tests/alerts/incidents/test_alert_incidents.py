@@ -13,13 +13,14 @@ import yaml
 from alert_warehouse import Segment, ShopDay, date_of, day, publish
 from conftest import BOUND_RULES
 
-from alerts.incidents import store as incidents
+from alerts.incidents import store
 from alerts.incidents.announcing import end_of_quiet_hours
 from alerts.incidents.answers import AnswerError, answer
+from alerts.incidents.check import Decision, check_rules
 from alerts.incidents.store import UnknownIncidentError
-from alerts.job import Decision, check_and_send, check_rules, follow_up
-from alerts.messages.content import render_event, render_incident
-from alerts.messages.facts import EventFacts, IncidentFacts
+from alerts.job import check_and_send, follow_up
+from alerts.messages.block_kit import render_event, render_incident
+from alerts.messages.facts import event_from_json_values
 from alerts.rules.book import QuietHours
 from foundation.errors import NothingPublishedError
 from foundation.settings import Settings
@@ -80,9 +81,9 @@ def send_all(settings: Settings) -> None:
 def say(settings: Settings, incident_id: str = CARTS) -> str:
     """The incident's own message as it stands."""
     with open_state(settings) as state:
-        facts = incidents.read_facts(state, incident_id)
+        facts = store.read_facts(state, incident_id)
     assert facts is not None
-    return render_incident(IncidentFacts.from_dict(facts)).plain
+    return render_incident(facts).plain
 
 
 def last_reply(settings: Settings, event: str) -> str:
@@ -90,7 +91,7 @@ def last_reply(settings: Settings, event: str) -> str:
         settings,
         f"select payload from alert_outbox where kind = 'reply' and event = '{event}' order by outbox_id desc limit 1",
     )[0]
-    return render_event(EventFacts.from_dict(json.loads(payload))).plain
+    return render_event(event_from_json_values(json.loads(payload))).plain
 
 
 def test_a_quiet_shop_raises_nothing_and_says_which_days_it_checked(settings: Settings) -> None:

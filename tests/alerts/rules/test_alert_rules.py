@@ -11,7 +11,8 @@ from alert_warehouse import ShopDay, publish
 
 from alerts.__main__ import main
 from alerts.job import check_and_send
-from alerts.rules.book import Direction, RulesError, load_rules
+from alerts.rules.book import Direction, RulesError
+from alerts.rules.loading import load_rules
 from foundation.settings import PROJECT_DIR, Settings
 
 VALID = """\

@@ -1,0 +1,328 @@
+"""Checks the published KPIs, lets incidents live, and queues what is new about them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import sqlite3
+from dataclasses import dataclass, field, replace
+
+from alerts.channels import outbox
+from alerts.detection.causes import Causes
+from alerts.detection.evaluation import evaluate_rules
+from alerts.detection.panel import check_columns
+from alerts.detection.verdicts import Check
+from alerts.incidents import store
+from alerts.incidents.announcing import (
+    News,
+    announce,
+    iso,
+    note_event,
+    read_standing,
+    refresh_facts,
+    to_member,
+)
+from alerts.incidents.escalation import escalate_and_wake
+from alerts.incidents.folding import Candidate, choose_leaders
+from alerts.incidents.investigation import Investigation
+from alerts.incidents.life import list_covered_days, record_checks, resolve_incidents
+from alerts.incidents.runs import check_schedule
+from alerts.incidents.store import Incident
+from alerts.messages.facts import ChartPoint, KpiFacts, RunFacts
+from alerts.rules.book import Rule, RuleBook
+from alerts.rules.loading import load_rules
+from alerts.state import copy_alerts, open_alerts
+from alerts.text import say_value
+from foundation.connect import open_published
+from foundation.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# What the chart shows before the incident.
+_CHART_DAYS = 42
+# Somebody may answer while a check works out what it needs; so often it starts again from what is then known.
+_REHEARSALS = 3
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a check found: the ISO dates with a new or changed verdict, and incidents by what became of them."""
+
+    checked: list[str] = field(default_factory=list)
+    touched: set[str] = field(default_factory=set)
+    new: set[str] = field(default_factory=set)
+    resolved: set[str] = field(default_factory=set)
+
+
+def check_rules(
+    settings: Settings, *, run_id: str, as_of: dt.datetime | None = None, watches_schedule: bool = True
+) -> Decision:
+    """Decide and queue in one transaction; nothing is sent.
+
+    The statistics, causes and charts come first, in a rehearsal on a copy of the state: nobody's answer has to wait for
+    them.
+    """
+    moment = (as_of or dt.datetime.now(dt.UTC)).astimezone(settings.zone)
+    book = load_rules(settings.alert_rules)
+    with open_published(settings) as warehouse:
+        check_columns(warehouse, book.rules, settings.alert_rules)
+        with open_alerts(settings) as state:
+            excluded = store.read_excluded_days(state)
+        checks = evaluate_rules(warehouse, book, as_of=moment, excluded=excluded)
+        investigation = Investigation(warehouse, book, moment=moment)
+
+        def decide(state: sqlite3.Connection) -> Decision:
+            check = _RuleCheck(settings, state, investigation, book, run_id=run_id, moment=moment)
+            decision = check.decide(checks)
+            if watches_schedule and (missed := check_schedule(state, settings, moment=moment)):
+                decision.touched.add(missed)
+            return decision
+
+        def decide_for_good() -> Decision:
+            with open_alerts(settings) as state:
+                return decide(state)
+
+        for _ in range(_REHEARSALS):
+            with copy_alerts(settings) as rehearsed:
+                decide(rehearsed)
+            decision = investigation.try_with_what_is_known(decide_for_good)
+            if decision is not None:
+                return decision
+        return decide_for_good()
+
+
+class _RuleCheck:
+    """One check inside one transaction."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        state: sqlite3.Connection,
+        investigation: Investigation,
+        book: RuleBook,
+        *,
+        run_id: str,
+        moment: dt.datetime,
+    ) -> None:
+        self.settings = settings
+        self.state = state
+        self.investigation = investigation
+        self.rules = {rule.name: rule for rule in book.rules}
+        self.run_id = run_id
+        self.moment = moment
+        self.now = iso(moment.astimezone(dt.UTC))
+        self.causes: dict[str, Causes] = {}
+        self.excluded: dict[str, set[dt.date]] = {}
+
+    def decide(self, checks: list[Check]) -> Decision:
+        """Let incidents live, fold, queue."""
+        before = {incident.incident_id: incident for incident in store.read_incidents(self.state)}
+        dates = record_checks(self.state, checks, self.rules, run_id=self.run_id, now=self.now)
+        self.excluded = store.read_excluded_days(self.state)
+        resolve_incidents(self.state, self.rules, now=self.now)
+        # An incident that speaks for others is not over before they are; one of them may also have come back.
+        store.reopen_speakers(self.state, now=self.now)
+        news = self._note_changes(before)
+        self._fold(news)
+        self._queue(news)
+        escalate_and_wake(self.state, self.settings, self.rules, run_id=self.run_id, moment=self.moment)
+        events = {piece.event for pieces in news.values() for piece in pieces}
+        log.debug("%d checks, %d incidents with news (%s)", len(checks), len(news), ", ".join(sorted(events)))
+
+        def ids_of(*names: str) -> set[str]:
+            return {incident for incident, pieces in news.items() if any(piece.event in names for piece in pieces)}
+
+        return Decision(
+            checked=[date.isoformat() for date in dates],
+            touched=set(news),
+            new=ids_of("opened"),
+            resolved=ids_of("resolved"),
+        )
+
+    def _note_changes(self, before: dict[str, Incident]) -> dict[str, list[News]]:
+        """Compare with the incidents before the check; each difference becomes an event."""
+        news: dict[str, list[News]] = {}
+        for incident in store.read_incidents(self.state):
+            for name in _name_changes(before.get(incident.incident_id), incident):
+                piece = note_event(self.state, incident.incident_id, name, by=self.run_id, at=self.now)
+                pieces = news.setdefault(incident.incident_id, [])
+                pieces.append(replace(piece, observed=self._find_end_value(incident, name)))
+        return news
+
+    def _find_end_value(self, incident: Incident, event: str) -> float | None:
+        if event != "resolved" or incident.resolved_date is None:
+            return None
+        stored = store.read_check(self.state, incident.fingerprint, incident.resolved_date)
+        return None if stored is None else stored.check.figures.observed
+
+    def _fold(self, news: dict[str, list[News]]) -> None:
+        """Let one incident speak for those of its cause; what was told already goes on in the other one's thread."""
+        incidents = [
+            incident
+            for incident in store.read_incidents(self.state)
+            if incident.kind == "kpi" and incident.incident_days and (incident.is_live or incident.incident_id in news)
+        ]
+        for incident in incidents:
+            if incident.incident_id in news:
+                self._explain(incident)
+        candidates = [self._as_candidate(each.incident_id) for each in incidents]
+        for member_id, speaker_id in choose_leaders(candidates).items():
+            member = store.read_incident(self.state, member_id)
+            if member.folded_into != speaker_id:
+                self._fold_one(member, store.read_incident(self.state, speaker_id), news)
+
+    def _fold_one(self, member: Incident, speaker: Incident, news: dict[str, list[News]]) -> None:
+        member_id, speaker_id = member.incident_id, speaker.incident_id
+        store.fold(self.state, member_id, speaker_id, now=self.now)
+        if member.severity == "critical":
+            # Who speaks for a critical one is as loud as it.
+            store.raise_severity(self.state, speaker_id)
+        note_event(self.state, member_id, "folded", by=self.run_id, at=self.now, detail=speaker_id)
+        if outbox.is_announced(self.state, member_id) and not outbox.drop_unsent(self.state, member_id):
+            detail = f"One cause with {speaker.title}: this goes on in its thread."
+            piece = note_event(self.state, member_id, "folded_away", by=self.run_id, at=self.now, detail=detail)
+            news.setdefault(member_id, []).append(piece)
+        if outbox.is_announced(self.state, speaker_id) and speaker_id not in news:
+            shown = to_member(member)
+            detail = f"Same cause: {shown.title}{f', {shown.subject}' if shown.subject else ''}"
+            detail += f" {say_value(shown.observed, shown.unit)}, expected {say_value(shown.expected, shown.unit)}"
+            piece = note_event(self.state, speaker_id, "joined", by=self.run_id, at=self.now, detail=detail)
+            news.setdefault(speaker_id, []).append(piece)
+
+    def _as_candidate(self, incident_id: str) -> Candidate:
+        incident = store.read_incident(self.state, incident_id)
+        return Candidate(
+            incident_id=incident_id,
+            rule=incident.rule,
+            dimension=incident.dimension,
+            direction=incident.direction,
+            first=incident.first_seen_date,
+            last=incident.last_seen_date,
+            severity=incident.severity,
+            strength=abs(incident.figures.z or 0.0),
+            cause=incident.cause,
+            is_announced=outbox.is_announced(self.state, incident_id),
+            folded_into=incident.folded_into,
+        )
+
+    def _explain(self, incident: Incident) -> None:
+        rule = self.rules.get(incident.rule)
+        dates = list_covered_days(self.state, incident.incident_id)
+        if rule is None or rule.kind != "kpi" or not dates:
+            return
+        causes = self.investigation.explain(incident, rule, dates, self.excluded.get(incident.fingerprint, set()))
+        self.causes[incident.incident_id] = causes
+        driver = incident.label
+        if driver is None and causes.drivers and causes.drivers[0].is_significant:
+            driver = (causes.drivers[0].dimension, causes.drivers[0].value)
+        store.set_cause(self.state, incident.incident_id, None if driver is None else f"{driver[0]}={driver[1]}")
+
+    def _queue(self, news: dict[str, list[News]]) -> None:
+        """Queue the messages of the incidents with news, and of those that speak for such."""
+        speakers: dict[str, list[News]] = {}
+        for incident_id, pieces in news.items():
+            speaker = store.read_incident(self.state, incident_id).folded_into
+            if speaker is None:
+                speakers.setdefault(incident_id, []).extend(pieces)
+                continue
+            speakers.setdefault(speaker, [])
+            own = [piece for piece in pieces if piece.event == "folded_away"]
+            if own and outbox.is_announced(self.state, incident_id):
+                speakers.setdefault(incident_id, []).extend(own)
+        for incident_id, pieces in sorted(speakers.items()):
+            incident = store.read_incident(self.state, incident_id)
+            rule = self.rules.get(incident.rule)
+            facts = self._gather_facts(incident, rule)
+            if facts is not None:
+                announce(self.state, self.settings, facts, pieces, rule=rule, moment=self.moment)
+
+    def _gather_facts(self, incident: Incident, rule: Rule | None) -> KpiFacts | RunFacts | None:
+        """All that the incident's message shows; None where nothing is to be said."""
+        is_withdrawn = not incident.incident_days
+        if rule is not None and not is_withdrawn:
+            return self._make_facts(incident, rule)
+        # Without its rule, or a day, it is told by what was known before.
+        saved = store.read_facts(self.state, incident.incident_id)
+        # What was not said yet is not said, what was said is taken back.
+        if saved is None or (is_withdrawn and outbox.drop_unsent(self.state, incident.incident_id)):
+            return None
+        return refresh_facts(self.state, saved)
+
+    def _make_facts(self, incident: Incident, rule: Rule) -> KpiFacts:
+        if incident.incident_id not in self.causes and incident.kind == "kpi":
+            self._explain(incident)
+            incident = store.read_incident(self.state, incident.incident_id)
+        stored = store.read_check(self.state, incident.fingerprint, incident.last_seen_date)
+        assert stored is not None
+        return KpiFacts(
+            incident_id=incident.incident_id,
+            kind=incident.kind,
+            title=rule.title,
+            severity=incident.severity,
+            owner=rule.owner,
+            runbook=rule.runbook,
+            run_id=self.run_id,
+            standing=read_standing(self.state, incident),
+            rule=rule.name,
+            description=rule.description,
+            kpi=rule.kpi,
+            dimension=incident.dimension,
+            dimension_value=incident.dimension_value,
+            denominator=rule.denominator,
+            unit=rule.unit,
+            numerator_label=rule.numerator_label,
+            direction=incident.direction,
+            links=dict(rule.links),
+            period_days=stored.check.period_days,
+            baseline_days=stored.check.baseline_days,
+            figures=incident.figures,
+            complete_to=self.investigation.complete_to,
+            provisional_to=self.investigation.provisional_to,
+            cause=incident.cause,
+            causes=self.causes.get(incident.incident_id),
+            members=[to_member(member) for member in store.read_members(self.state, incident.incident_id)],
+            points=self._list_points(incident, rule),
+        )
+
+    def _list_points(self, incident: Incident, rule: Rule) -> list[ChartPoint]:
+        """What was observed and expected from some weeks before the incident on."""
+        days = {check.date for check in store.list_breaches(self.state, incident.incident_id)}
+        since = min(days) - dt.timedelta(days=_CHART_DAYS)
+        if rule.kind != "kpi":
+            checks = store.list_checks(self.state, incident.fingerprint, since)
+            return [_to_point(check, days) for check in checks] if len(checks) > 2 else []
+        return [
+            _to_point(check, days)
+            for check in self.investigation.list_checks(rule, since, self.excluded)
+            if check.fingerprint == incident.fingerprint and not check.is_provisional and check.date >= since
+        ]
+
+
+def _to_point(check: Check, incident_days: set[dt.date]) -> ChartPoint:
+    return ChartPoint(
+        date=check.date.isoformat(),
+        observed=check.figures.observed,
+        expected=check.figures.expected,
+        band_low=check.figures.band_low,
+        band_high=check.figures.band_high,
+        is_incident=check.date in incident_days,
+    )
+
+
+def _name_changes(before: Incident | None, after: Incident) -> list[str]:
+    """What became of an incident between two states; runs tell their own news."""
+    if after.is_of_run:
+        return []
+    names = []
+    if before is None:
+        names.append("opened")
+    elif before.status == "resolved":
+        if after.is_live or after.last_seen_date > before.last_seen_date:
+            names.append("reopened")
+    elif (before.last_seen_date, before.incident_days) != (after.last_seen_date, after.incident_days):
+        names.append("updated")
+    was_live = before is None or before.is_live or names == ["reopened"]
+    if was_live and not after.is_live:
+        names = [name for name in names if name != "updated"]
+        names.append("resolved" if after.incident_days else "withdrawn")
+    return names

@@ -1,0 +1,51 @@
+"""Says an incident, or a change in its life, in words."""
+
+from __future__ import annotations
+
+from alerts.messages.content import Content
+from alerts.messages.facts import EventFacts, KpiFacts, RunFacts
+from alerts.messages.kpi_content import describe_kpi, say_kpi_event
+from alerts.messages.run_content import describe_run, say_run_event
+
+_EVENT_SIGN = {
+    "acknowledged": "👀",
+    "snoozed": "💤",
+    "woken": "⏰",
+    "escalated": "🚨",
+    "expected": "✅",
+    "withdrawn": "✅",
+    "resolved": "✅",
+    "reopened": "🔁",
+    "joined": "➕",
+    "folded_away": "↪️",
+}
+
+
+def describe_incident(facts: KpiFacts | RunFacts) -> Content:
+    """An incident's own message, as it stands now."""
+    return describe_run(facts) if isinstance(facts, RunFacts) else describe_kpi(facts)
+
+
+def describe_event(event: EventFacts) -> Content:
+    """One change in an incident's life."""
+    sign = _EVENT_SIGN.get(event.event)
+    text = _say_event(event)
+    headline = f"{sign} {text}" if sign else text
+    context = f"Incident {event.facts.incident_id} · {event.by}"
+    return Content(headline=headline, notification=headline, context=context)
+
+
+def _say_event(event: EventFacts) -> str:
+    facts = event.facts
+    if isinstance(facts, RunFacts):
+        own = say_run_event(event.event, facts)
+    else:
+        own = say_kpi_event(event.event, facts, event.observed)
+    return {
+        "acknowledged": f"Acknowledged by {event.by}.",
+        "snoozed": f"Snoozed {event.detail} by {event.by}.",
+        "expected": f"{own}: marked as expected by {event.by}, {event.detail}. No baseline will use these days.",
+        "escalated": f"Nobody has acknowledged this {event.detail}: {own}",
+        "joined": event.detail,
+        "folded_away": event.detail,
+    }.get(event.event, own or f"{event.event}: {event.detail}")

@@ -1,0 +1,214 @@
+"""Says what happened to something that is watched: a KPI, the data, a model."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+
+from alerts.detection.causes import Driver
+from alerts.detection.impact import Impact
+from alerts.detection.panel import DAILY_TABLE, DIMENSION_TABLE
+from alerts.messages.content import (
+    Content,
+    Line,
+    choose_sign,
+    say_amount,
+    say_duration,
+    say_name,
+    say_span,
+    say_status,
+)
+from alerts.messages.facts import KpiFacts, Member
+from alerts.text import cut, say_date, say_days, say_value
+
+# From so many rules with one cause on the message is a digest of them; two are one's message that mentions the other.
+DIGEST_SIZE = 3
+DRIVERS_SHOWN = 3
+MEMBERS_SHOWN = 6
+LINKS_SHOWN = 3
+
+
+def describe_kpi(facts: KpiFacts) -> Content:
+    """The incident's own message."""
+    drivers = facts.causes.drivers[:DRIVERS_SHOWN] if facts.causes is not None else []
+    lines = [_say_driver_line(driver, facts) for driver in drivers]
+    others = sorted({member.title for member in facts.members} - {facts.title})
+    headline = _say_headline(facts, 1 + len(others))
+    notification = f"{headline}. Expected {say_value(facts.figures.expected, facts.unit)}."
+    if drivers:
+        notification += f" {lines[0].label}: {cut(drivers[0].value, 60)}."
+    if others:
+        notification += f" Also: {cut(', '.join(others), 200)}."
+    if (mix := _say_mix(facts)) is not None:
+        lines.append(mix)
+    lines += [_say_member(member) for member in facts.members[:MEMBERS_SHOWN]]
+    if len(facts.members) > MEMBERS_SHOWN:
+        lines.append(Line("And", None, f"{len(facts.members) - MEMBERS_SHOWN} more of this cause"))
+    return Content(
+        headline=headline,
+        notification=notification,
+        context=_say_context(facts),
+        description=facts.description,
+        fields=_list_fields(facts),
+        lines=lines,
+        owner=facts.owner,
+        runbook=facts.runbook,
+        links=list(facts.links.items())[:LINKS_SHOWN],
+        sql=explore_sql(facts) if facts.kind == "kpi" else None,
+    )
+
+
+def say_kpi_event(event: str, facts: KpiFacts, ended_with: float | None) -> str | None:
+    """A change in the incident's life; None for one that is said alike of every incident.
+
+    `ended_with` is the value of the first normal day.
+    """
+    standing, figures = facts.standing, facts.figures
+    name = say_name(facts.title, facts.dimension_value)
+    amount = say_amount(figures.observed, figures.expected, facts.unit)
+    expected = say_value(figures.expected, facts.unit)
+    if event == "updated":
+        days = say_days(standing.incident_days)
+        return f"{days} now: {amount} on {say_date(standing.last_seen_date)}, expected {expected}"
+    if event == "resolved" and standing.resolved_date is not None:
+        return (
+            f"{name} is back to normal on {say_date(standing.resolved_date)}: {say_value(ended_with, facts.unit)}, "
+            f"expected {expected}. {say_duration(standing)}"
+        )
+    return {
+        "resolved": f"{name} is closed: {figures.reason}. {say_duration(standing)}",
+        "withdrawn": f"{name}: withdrawn, its days no longer breach (their data or the rule changed).",
+        "expected": name,
+        "woken": f"The snooze is over, and {name} is still {amount}.",
+        "escalated": name,
+        "reopened": f"It is back: {name} {amount} on {say_date(standing.last_seen_date)}",
+    }.get(event)
+
+
+def _say_headline(facts: KpiFacts, kinds: int) -> str:
+    """`kinds` is the number of rules that the incident speaks for."""
+    standing, name = facts.standing, say_name(facts.title, facts.dimension_value)
+    amount = say_amount(facts.figures.observed, facts.figures.expected, facts.unit)
+    since = f"since {say_date(standing.first_seen_date, with_year=False)}"
+    if standing.is_over:
+        since = f"{'on ' if standing.incident_days == 1 else ''}{say_span(standing)}"
+        if standing.resolved_date:
+            since += f", normal again {say_date(standing.resolved_date, with_year=False)}"
+    if kinds < DIGEST_SIZE:
+        return f"{choose_sign(facts)} {name}: {amount} {since}"
+    driver = f" ({cut(facts.cause.partition('=')[2], 30)})" if facts.cause else ""
+    return f"{choose_sign(facts)} {kinds} alerts, one cause{driver}: {name} {amount} {since}"
+
+
+def _list_fields(facts: KpiFacts) -> list[tuple[str, str]]:
+    figures, standing = facts.figures, facts.standing
+    period = "" if facts.period_days == 1 else f" ({facts.period_days} days to then)"
+    is_z_said = figures.z is None or "z = " in figures.reason
+    status = say_status(standing)
+    if standing.is_over and standing.resolved_date is None:
+        status = f"over ({figures.reason})"
+    fields = [
+        (
+            f"Observed on {say_date(standing.last_seen_date)}{period}",
+            say_amount(figures.observed, figures.expected, facts.unit),
+        ),
+        ("Expected", say_value(figures.expected, facts.unit)),
+        ("Usual range", _say_band(facts)),
+        ("When", say_span(standing)),
+        ("Reason", figures.reason if is_z_said else f"{figures.reason} (z = {figures.z:+,.1f})"),
+        ("Status", status),
+    ]
+    if figures.volume is not None and facts.denominator:
+        fields.append(("Volume", f"{say_value(figures.volume, 'count')} {facts.denominator.replace('_', ' ')}"))
+    if facts.causes is not None and facts.causes.impact is not None:
+        fields.append(("Estimated cost so far", _say_impact(facts.causes.impact)))
+    return fields
+
+
+def _say_context(facts: KpiFacts) -> str:
+    text = f"Incident {facts.incident_id} · run {facts.run_id}"
+    if facts.complete_to:
+        text += f" · data complete to {facts.complete_to}"
+    if facts.provisional_to:
+        text += f", provisional to {facts.provisional_to}"
+    return text
+
+
+def _say_band(facts: KpiFacts) -> str:
+    edges = (facts.figures.band_low, facts.figures.band_high)
+    low, high = (None if edge is None else say_value(edge, facts.unit) for edge in edges)
+    if low is not None and high is not None:
+        return f"{low} to {high}"
+    if low is not None:
+        return f"from {low}"
+    return f"up to {high}" if high is not None else "unknown"
+
+
+def _say_impact(impact: Impact) -> str:
+    gains = impact.lost_orders < 0
+    sign = -1 if gains else 1
+    orders, usd = impact.lost_orders * sign, impact.lost_revenue_usd * sign
+    order_ends = sorted([impact.lost_orders_low * sign, impact.lost_orders_high * sign])
+    usd_ends = sorted([impact.lost_revenue_usd_low * sign, impact.lost_revenue_usd_high * sign])
+    return (
+        f"{orders:,.0f} orders {'more' if gains else 'lost'} ({order_ends[0]:,.0f} to {order_ends[1]:,.0f}), "
+        f"${usd:,.0f} (${usd_ends[0]:,.0f} to ${usd_ends[1]:,.0f}); 95 % intervals"
+    ).replace("-", "−")
+
+
+def _say_driver_line(driver: Driver, facts: KpiFacts) -> Line:
+    label = f"Driven by {cut(driver.dimension.replace('_category', '').replace('_', ' '), 40)}"
+    return Line(label, driver.value, _say_driver(driver, facts))
+
+
+def _say_driver(driver: Driver, facts: KpiFacts) -> str:
+    if driver.kind == "mix":
+        text = f"{say_value(driver.observed, 'share')} of the sessions, usually {say_value(driver.expected, 'share')}"
+    else:
+        text = f"{say_value(driver.observed, facts.unit)}, usually {say_value(driver.expected, facts.unit)}"
+    if facts.unit == "share":
+        text += f": {driver.excess:+,.0f} {facts.numerator_label}, of {driver.total_excess:+,.0f} in all"
+    else:
+        excess, total = (_say_signed(value, facts.unit) for value in (driver.excess, driver.total_excess))
+        text += f": {excess} of {total}"
+    if driver.is_significant:
+        return f"{text} (p {'< 0.001' if driver.p_adjusted < 0.001 else f'= {driver.p_adjusted:.3f}'})"
+    return f"{text} (may be chance)"
+
+
+def _say_signed(value: float, unit: str) -> str:
+    return f"{'+' if value >= 0 else '−'}{say_value(abs(value), unit)}"
+
+
+def _say_mix(facts: KpiFacts) -> Line | None:
+    causes = facts.causes
+    if causes is None or causes.mix_effect is None or causes.rate_effect is None:
+        return None
+    if facts.unit == "share":
+        rate, mix = (f"{effect * 100:+,.1f} points" for effect in (causes.rate_effect, causes.mix_effect))
+    else:
+        rate, mix = (_say_signed(effect, facts.unit) for effect in (causes.rate_effect, causes.mix_effect))
+    return Line("Of the change", None, f"{rate} within the values, {mix} from their mix")
+
+
+def _say_member(member: Member) -> Line:
+    over = ", over" if member.status == "resolved" else ""
+    amount = say_amount(member.observed, member.expected, member.unit)
+    return Line("Same cause", say_name(member.title, member.subject), f"{amount}{over}")
+
+
+def explore_sql(facts: KpiFacts) -> str:
+    """A query for `make sql` that shows the incident's days and the two weeks before, by the driving dimension."""
+    start = dt.date.fromisoformat(facts.standing.first_seen_date) - dt.timedelta(days=14)
+    columns = ", ".join(dict.fromkeys([facts.kpi, *([facts.denominator] if facts.denominator else [])]))
+    span = f"kpi_date between date '{start}' and date '{facts.standing.last_seen_date}'"
+    dimension = facts.dimension or (
+        facts.causes.drivers[0].dimension if facts.causes and facts.causes.drivers else None
+    )
+    # Values come from the data and would have to survive make, the shell and SQL: the query names only the dimension.
+    if dimension is not None and re.fullmatch(r"[a-z][a-z0-9_]{0,62}", dimension):
+        return (
+            f"select kpi_date, dimension_value, {columns}\nfrom {DIMENSION_TABLE}\n"
+            f"where dimension = '{dimension}' and {span}\norder by dimension_value, kpi_date"
+        )
+    return f"select kpi_date, is_provisional, {columns}\nfrom {DAILY_TABLE}\nwhere {span}\norder by kpi_date"

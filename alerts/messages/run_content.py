@@ -1,0 +1,68 @@
+"""Says what happened to a run in Airflow."""
+
+from __future__ import annotations
+
+import re
+
+from alerts.messages.content import Content, choose_sign, say_duration, say_span, say_status
+from alerts.messages.facts import RunFacts
+from alerts.text import cut, printable_lines, say_date
+
+
+def describe_run(facts: RunFacts) -> Content:
+    """The incident's own message."""
+    standing = facts.standing
+    headline = f"{choose_sign(facts)} {say_run_problem(facts)}"
+    if standing.is_over:
+        headline += ": over"
+    error = printable_lines(facts.error) or "(no error text)"
+    trial = f" · try {facts.try_number}" if facts.try_number else ""
+    return Content(
+        headline=headline,
+        notification=f"{headline}: {cut(error.strip().splitlines()[-1] if error.strip() else '', 300)}",
+        context=f"Incident {facts.incident_id} · run {facts.run_id}{trial}",
+        fields=[
+            ("Since", say_span(standing) if standing.incident_days > 1 else say_date(standing.first_seen_date)),
+            ("Times", f"{standing.incident_days:,}"),
+            ("Status", say_status(standing)),
+        ],
+        error=error,
+        owner=facts.owner,
+        runbook=facts.runbook,
+        links=[("Log", facts.log_url)] if facts.log_url else [],
+    )
+
+
+def say_run_problem(facts: RunFacts) -> str:
+    """What went wrong with a run, in a few words."""
+    dag = cut(facts.dag_id, 50)
+    if facts.kind == "missed_schedule":
+        return f"{dag} has not succeeded when it should have"
+    if facts.kind == "blocked_publication":
+        found = re.findall(r"^\s*- ([\w.]{1,120}):", facts.error, flags=re.MULTILINE)
+        what = f": {cut(', '.join(found), 70)}" if found else ""
+        return f"Publication blocked by {cut(facts.task_id or '', 40)}{what}"
+    if facts.task_id is None:
+        return f"Run of {dag} did not end in time"
+    return f"Task {cut(facts.task_id, 60)} of {dag} failed"
+
+
+def say_run_event(event: str, facts: RunFacts) -> str | None:
+    """A change in the incident's life; None for one that is said alike of every incident."""
+    name, standing = say_run_problem(facts), facts.standing
+    if event == "updated":
+        last_line = cut(printable_lines(facts.error or "(no error text)").strip().split("\n")[-1], 300)
+        return f"Again, in run {cut(facts.run_id, 120)} ({_say_times(standing.incident_days)}): {last_line}"
+    if event == "resolved":
+        return f"{name}: it works again. {say_duration(standing)}"
+    if event == "woken":
+        return f"The snooze is over, and it is still so: {name}"
+    if event == "escalated":
+        return name
+    if event == "reopened":
+        return f"{name} failed again: {cut(facts.error, 300)}"
+    return None
+
+
+def _say_times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times in all"
