@@ -7,7 +7,7 @@ PORT ?= 8080
 .DEFAULT_GOAL := help
 
 help:  ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/.installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -78,6 +78,9 @@ lint: $(VENV)/.installed-dev  ## Check style, types, imports, SQL and YAML
 	$(BIN)/yamllint -s .
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
+settings-page: $(VENV)/.installed  ## Write docs/settings.md anew
+	@$(BIN)/python -m foundation.settings_page
+
 lock:  ## Resolve requirements.in and requirements-dev.in anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --custom-compile-command "make lock" -o requirements.txt requirements.in
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --custom-compile-command "make lock" -o requirements-dev.txt requirements-dev.in
@@ -86,4 +89,4 @@ lock:  ## Resolve requirements.in and requirements-dev.in anew
 clean:  ## Remove .venv and caches (not the data)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dbt_project/target
 
-.PHONY: help install run rebuild summary sql models alerts forget docs up down test lint lock clean
+.PHONY: help install run rebuild summary sql models alerts forget docs up down test lint settings-page lock clean

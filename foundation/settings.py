@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from foundation.errors import SettingsError
@@ -17,7 +17,135 @@ PROJECT_DIR = Path(__file__).resolve().parent.parent
 _MEMORY_LIMIT = re.compile(r"\s*\d+(\.\d+)?\s*(B|[KMGT](i?B)?|%)\s*", re.IGNORECASE)
 
 
-class Settings(BaseSettings):
+class ExportSettings(BaseModel):
+    """The export, and where state lives."""
+
+    source: str | None = Field(
+        default=None,
+        description="The GA4 export: a folder, `s3://…`, `gs://…` or `bigquery://project.dataset` "
+        "([sources.md](sources.md)); unset: the sample shop.",
+    )
+    bigquery_billing_project: str | None = Field(
+        default=None, description="Project that requests to BigQuery count against; unset: the source's own."
+    )
+    bigquery_endpoint: str | None = Field(
+        default=None, description="A private endpoint of BigQuery's REST API; unset: Google's public one."
+    )
+    home: Path = Field(default=PROJECT_DIR / "data", description="Where all state lives.")
+    property_timezone: str = Field(
+        default="America/Los_Angeles",
+        description="Time zone of the GA4 property, by its IANA name; the default is GA4's own.",
+    )
+
+
+class MartSettings(BaseModel):
+    """Marts and builds."""
+
+    complete_after_hours: int = Field(
+        default=72,
+        ge=0,
+        description="Hours after its end when the day of a daily table counts as complete: until then GA4 rewrites it.",
+    )
+    attribution_lookback_days: int = Field(
+        default=30, ge=0, description="How far back a direct session looks for a source."
+    )
+    excluded_hostnames: str = Field(
+        default="", description="Hostnames, separated by commas, whose events are counted as internal and left out."
+    )
+    duckdb_threads: int | None = Field(default=None, ge=1, description="Threads of a build; unset: all cores.")
+    duckdb_memory_limit: str | None = Field(
+        default=None, description="Memory of a build, such as `6GB`; unset: DuckDB's default."
+    )
+
+
+class ScheduleSettings(BaseModel):
+    """Schedules."""
+
+    daily_schedule: str | None = Field(
+        default="0 7 * * *", description="Cron of `ga4_daily`, in the property's time zone; `none`: by hand only."
+    )
+    retraining_schedule: str | None = Field(
+        default="0 9 * * 1",
+        description="Cron of `model_retraining`; `none`: only models that have no usable champion are trained.",
+    )
+    alert_followup_schedule: str | None = Field(
+        default="*/30 * * * *",
+        description="Cron of `alert_followup`, in UTC: late messages, escalation, missed runs; `none`: by hand only.",
+    )
+    task_retries: int = Field(default=2, ge=0, description="How often Airflow tries a failed task again.")
+
+
+class ModelSettings(BaseModel):
+    """Models."""
+
+    retraining_max_age_days: int = Field(
+        default=7, ge=1, description="After a publication, models whose training is older are trained again."
+    )
+    training_budget_seconds: float = Field(
+        default=6,
+        gt=0,
+        description="CPU seconds, by estimate, for the search of each propensity model; from 30 on it tries more.",
+    )
+
+
+class AlertSettings(BaseModel):
+    """Alerts."""
+
+    alert_rules: Path = Field(default=PROJECT_DIR / "alerts" / "rules.yml", description="The file of alert rules.")
+    missed_run_after_hours: float = Field(
+        default=30, gt=0, description="Hours without a success after which a scheduled `ga4_daily` is an incident."
+    )
+    alert_escalation_owner: str | None = Field(
+        default=None,
+        description="Slack user (`U…`) or group (`S…`) who is called to a critical incident that nobody acknowledges.",
+    )
+    alert_escalate_after_hours: float = Field(default=4, gt=0, description="Hours until then.")
+
+
+class SlackSettings(BaseModel):
+    """Slack."""
+
+    slack_token: SecretStr | None = Field(default=None, description="Bot token (`xoxb-…`).")
+    slack_channel: str | None = Field(
+        default=None, description="The channel that gets the alerts; best by its id (`C…`)."
+    )
+    slack_signing_secret: SecretStr | None = Field(
+        default=None,
+        description="The app's signing secret: puts buttons under messages; `alerts serve` takes the answers.",
+    )
+    slack_base_url: str = Field(default="https://slack.com/api/", description="Slack's Web API.")
+
+
+class MailSettings(BaseModel):
+    """Mail."""
+
+    alert_email_to: str | None = Field(default=None, description="Addresses that get the alerts, separated by commas.")
+    alert_email_from: str | None = Field(default=None, description="Sender of these mails; unset: the first address.")
+    smtp_host: str | None = Field(default=None, description="Mail server.")
+    smtp_port: int = Field(default=587, ge=1, le=65535, description="Its port; 465 means TLS from the first byte.")
+    smtp_user: str | None = Field(default=None, description="User there, if it asks for one.")
+    smtp_password: SecretStr | None = Field(default=None, description="Password there.")
+    smtp_starttls: bool = Field(default=True, description="Encrypt the connection to the mail server.")
+
+
+class WebhookSettings(BaseModel):
+    """Webhook."""
+
+    alert_webhook_url: str | None = Field(default=None, description="URL that gets each change of an incident as JSON.")
+    alert_webhook_secret: SecretStr | None = Field(default=None, description="Signs these calls (HMAC-SHA256).")
+
+
+class Settings(
+    WebhookSettings,
+    MailSettings,
+    SlackSettings,
+    AlertSettings,
+    ModelSettings,
+    ScheduleSettings,
+    MartSettings,
+    ExportSettings,
+    BaseSettings,
+):
     """Settings, each taken from the environment variable `FUNNELHOUSE_<NAME>` or a line of `.env`.
 
     Secrets are `SecretStr`: they never show in logs, reprs or error messages.
@@ -29,72 +157,6 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
     )
-
-    source: str | None = Field(
-        default=None,
-        description="URI of the GA4 export: a folder, s3://…, gs://… or bigquery://project.dataset; "
-        "unset means the sample shop.",
-    )
-    bigquery_billing_project: str | None = Field(
-        default=None, description="Project that requests to BigQuery are counted against; unset means the source's own."
-    )
-    bigquery_endpoint: str | None = Field(
-        default=None, description="BigQuery's REST API, for private endpoints; unset means Google's public one."
-    )
-    home: Path = Field(default=PROJECT_DIR / "data", description="Where all state lives.")
-    property_timezone: str = Field(
-        default="America/Los_Angeles", description="IANA time zone of the GA4 property (GA4's own default)."
-    )
-    complete_after_hours: int = Field(
-        default=72, ge=0, description="GA4 rewrites a daily table for this long after its day has ended."
-    )
-    attribution_lookback_days: int = Field(
-        default=30, ge=0, description="How far back a direct session looks for the user's last non-direct one."
-    )
-    excluded_hostnames: str = Field(
-        default="", description="Comma-separated hostnames whose events are counted as internal and left out."
-    )
-    duckdb_threads: int | None = Field(default=None, ge=1, description="Threads of a build; unset means all cores.")
-    duckdb_memory_limit: str | None = Field(default=None, description="For example 6GB; unset means DuckDB's default.")
-    daily_schedule: str | None = Field(
-        default="0 7 * * *", description="Cron of ga4_daily in the property's time zone; `none` for manual runs only."
-    )
-    retraining_schedule: str | None = Field(
-        default="0 9 * * 1", description="Cron of model_retraining; `none` to train only when no model exists."
-    )
-    retraining_max_age_days: int = Field(
-        default=7, ge=1, description="After a publication, models of an older training are trained again."
-    )
-    training_budget_seconds: float = Field(
-        default=6, gt=0, description="CPU seconds, by estimate, that the search for a propensity model may take."
-    )
-    task_retries: int = Field(default=2, ge=0, description="How often Airflow tries a failed task again.")
-    alert_rules: Path = Field(default=PROJECT_DIR / "alerts" / "rules.yml", description="The alert thresholds.")
-    slack_token: SecretStr | None = Field(default=None, description="Bot token (xoxb-…).")
-    slack_channel: str | None = Field(default=None, description="Channel id or name that gets the alerts.")
-    slack_base_url: str = Field(default="https://slack.com/api/", description="Slack's Web API.")
-    slack_signing_secret: SecretStr | None = Field(
-        default=None, description="Signs the answers of Slack's buttons; with it messages have buttons."
-    )
-    alert_escalation_owner: str | None = Field(
-        default=None, description="Who is called to a critical incident that nobody acknowledges (U… or S…)."
-    )
-    alert_escalate_after_hours: float = Field(default=4, gt=0, description="How long that may take.")
-    alert_followup_schedule: str | None = Field(
-        default="*/30 * * * *", description="Cron (UTC) of alert_followup: late messages, escalation, missed runs."
-    )
-    missed_run_after_hours: float = Field(
-        default=30, gt=0, description="A scheduled ga4_daily that has not succeeded for this long is an incident."
-    )
-    alert_email_to: str | None = Field(default=None, description="Comma-separated addresses that get the alerts.")
-    alert_email_from: str | None = Field(default=None, description="Sender of those mails.")
-    smtp_host: str | None = Field(default=None, description="Mail server.")
-    smtp_port: int = Field(default=587, ge=1, le=65535, description="465 means TLS from the first byte.")
-    smtp_user: str | None = Field(default=None, description="User at the mail server.")
-    smtp_password: SecretStr | None = Field(default=None, description="Password at the mail server.")
-    smtp_starttls: bool = Field(default=True, description="Encrypt the connection to the mail server.")
-    alert_webhook_url: str | None = Field(default=None, description="Gets each change of an incident as JSON.")
-    alert_webhook_secret: SecretStr | None = Field(default=None, description="Signs those calls (HMAC-SHA256).")
 
     @field_validator("*", mode="before")
     @classmethod

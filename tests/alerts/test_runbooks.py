@@ -26,6 +26,7 @@ create table ops.ingest_ledger (
     event_date date, table_name varchar, kind varchar, source_uri varchar, content_hash varchar, row_count bigint,
     loaded_at timestamp, unknown_columns varchar[], missing_columns varchar[], retyped_columns varchar[]
 );
+create table ml.model_versions (model varchar, version varchar, fitted_until date);
 create table ops.build_info (run_id varchar, as_of timestamp, published_at timestamp);
 create table ops.quarantined_files (
     file_name varchar, reason varchar, what_to_do varchar, quarantined_at varchar, resolved_at varchar
@@ -81,3 +82,11 @@ def test_a_runbook_says_what_where_and_who_and_its_queries_run(
         warehouse.execute(query)
     for other in re.findall(r"[Ss]ee `(\w+)`", text):
         assert (path.parent / f"{other}.md").exists(), other
+
+
+def test_the_queries_for_analysts_run(warehouse: duckdb.DuckDBPyConnection) -> None:
+    text = (PROJECT_DIR / "docs" / "analysts.md").read_text(encoding="utf-8")
+    queries = re.findall(r"```sql\n(.+?)```", text, flags=re.DOTALL)
+    assert len(queries) >= 4
+    for query in queries:
+        warehouse.execute(query)
