@@ -7,6 +7,7 @@ command line, by Airflow and in Slack. Anything else that is raised is a fault o
     - UsageError: a command was called in a way that cannot work
     - SettingsError: a setting, or the home that it names, cannot be used
     - NothingPublishedError, NoBuildError: there is no published warehouse, no build
+    - YamlFileError: a file that people write is no YAML, or holds what cannot be
     - warehouse: ManifestError, BuildFailedError, PublicationError, ForgottenListError
     - ingest: SourceError, FetchError, ImpossibleNameError, UnreadableFileError, LakeLockedError, ForgetError
     - expectations: SuiteError, LakeFileError, BuildIncompleteError, ValidationFailedError

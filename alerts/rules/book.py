@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from foundation.errors import FunnelhouseError
@@ -51,6 +51,14 @@ class QuietHours(BaseModel):
 
     start: dt.time = Field(alias="from")
     end: dt.time = Field(alias="to")
+
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _is_quoted(cls, value: object) -> object:
+        # Without quotes 22:00 is a number to YAML, 22 x 60, and would be taken for so many seconds.
+        if not isinstance(value, str):
+            raise ValueError(f'{value!r} is no time of day: write it in quotes, such as "22:00"')
+        return value
 
 
 class ExpectedEvent(BaseModel):

@@ -149,6 +149,12 @@ def test_a_data_rule_takes_nothing_of_a_kpi(tmp_path: Path, given: str, problem:
         ("direction: below", "direction: above", 9, "direction is 'above'"),
         ("    minimum_volume: 100", "    minimum_volume: 100\n    z_limit: 1", 13, "greater than or equal to 2"),
         ("    minimum_volume: 100", "    minimum_volume: 100\n    quiet_hours: {from: 22}", 13, "quiet_hours"),
+        (
+            "    minimum_volume: 100",
+            "    minimum_volume: 100\n    quiet_hours: {from: 22:00, to: 07:00}",
+            13,
+            '1320 is no time of day: write it in quotes, such as "22:00"',
+        ),
         ("check_last_days: 7", "check_last_days: 0", 1, "greater than or equal to 1"),
         ("    relative:\n", "    relative: [\n", 12, "not valid YAML"),
         ("rules:", "rules: []\nrulez:", 2, "at least 1 item"),
