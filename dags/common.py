@@ -13,8 +13,6 @@ MODELS = "funnelhouse://models"
 # One slot: DuckDB lets one process write.
 WAREHOUSE_POOL = "warehouse_build"
 SLACK_CONNECTION = "funnelhouse_slack"
-
-
 SMTP_CONNECTION = "funnelhouse_smtp"
 
 
@@ -67,38 +65,35 @@ def load_settings_with_connections() -> Settings:
 
 
 def _add_slack(settings: Settings) -> Settings:
-    from pydantic import SecretStr
-
     connection = _find_connection(SLACK_CONNECTION) if settings.slack_token is None else None
     if connection is None or not connection.password:
         return settings
     extra = connection.extra_dejson
-    secret = extra.get("signing_secret")
-    return settings.model_copy(
-        update={
-            "slack_token": SecretStr(connection.password),
+    return settings.with_values(
+        {
+            "slack_token": connection.password,
             "slack_channel": settings.slack_channel or extra.get("channel"),
-            "slack_signing_secret": settings.slack_signing_secret or (SecretStr(secret) if secret else None),
-        }
+            "slack_signing_secret": settings.slack_signing_secret or extra.get("signing_secret"),
+        },
+        where=f"the Airflow connection {SLACK_CONNECTION}",
     )
 
 
 def _add_smtp(settings: Settings) -> Settings:
-    from pydantic import SecretStr
-
     connection = _find_connection(SMTP_CONNECTION) if settings.smtp_host is None else None
     if connection is None:
         return settings
     extra = connection.extra_dejson
-    return settings.model_copy(
-        update={
+    return settings.with_values(
+        {
             "smtp_host": connection.host,
             "smtp_port": connection.port or settings.smtp_port,
             "smtp_user": connection.login,
-            "smtp_password": SecretStr(connection.password) if connection.password else None,
+            "smtp_password": connection.password,
             "alert_email_to": settings.alert_email_to or extra.get("to"),
             "alert_email_from": settings.alert_email_from or extra.get("from"),
-        }
+        },
+        where=f"the Airflow connection {SMTP_CONNECTION}",
     )
 
 

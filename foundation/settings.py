@@ -3,36 +3,49 @@
 from __future__ import annotations
 
 import os
-import re
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from foundation.errors import SettingsError
+from foundation.setting_types import (
+    Cron,
+    Host,
+    HostNames,
+    MailAddress,
+    MailAddresses,
+    MemoryLimit,
+    OneLine,
+    Secret,
+    Token,
+    WebAddress,
+    Zone,
+)
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
-_MEMORY_LIMIT = re.compile(r"\s*\d+(\.\d+)?\s*(B|[KMGT](i?B)?|%)\s*", re.IGNORECASE)
 
 
 class ExportSettings(BaseModel):
     """The export, and where state lives."""
 
-    source: str | None = Field(
+    source: OneLine | None = Field(
         default=None,
         description="The GA4 export: a folder, `s3://…`, `gs://…` or `bigquery://project.dataset` "
         "([sources.md](sources.md)); unset: the sample shop.",
     )
-    bigquery_billing_project: str | None = Field(
+    bigquery_billing_project: OneLine | None = Field(
         default=None, description="Project that requests to BigQuery count against; unset: the source's own."
     )
-    bigquery_endpoint: str | None = Field(
+    bigquery_endpoint: WebAddress | None = Field(
         default=None, description="A private endpoint of BigQuery's REST API; unset: Google's public one."
     )
     home: Path = Field(default=PROJECT_DIR / "data", description="Where all state lives.")
-    property_timezone: str = Field(
+    property_timezone: Zone = Field(
         default="America/Los_Angeles",
         description="Time zone of the GA4 property, by its IANA name; the default is GA4's own.",
     )
@@ -49,11 +62,11 @@ class MartSettings(BaseModel):
     attribution_lookback_days: int = Field(
         default=30, ge=0, description="How far back a direct session looks for a source."
     )
-    excluded_hostnames: str = Field(
+    excluded_hostnames: HostNames = Field(
         default="", description="Hostnames, separated by commas, whose events are counted as internal and left out."
     )
     duckdb_threads: int | None = Field(default=None, ge=1, description="Threads of a build; unset: all cores.")
-    duckdb_memory_limit: str | None = Field(
+    duckdb_memory_limit: MemoryLimit | None = Field(
         default=None, description="Memory of a build, such as `6GB`; unset: DuckDB's default."
     )
 
@@ -61,14 +74,14 @@ class MartSettings(BaseModel):
 class ScheduleSettings(BaseModel):
     """Schedules."""
 
-    daily_schedule: str | None = Field(
+    daily_schedule: Cron | None = Field(
         default="0 7 * * *", description="Cron of `ga4_daily`, in the property's time zone; `none`: by hand only."
     )
-    retraining_schedule: str | None = Field(
+    retraining_schedule: Cron | None = Field(
         default="0 9 * * 1",
         description="Cron of `model_retraining`; `none`: only models that have no usable champion are trained.",
     )
-    alert_followup_schedule: str | None = Field(
+    alert_followup_schedule: Cron | None = Field(
         default="*/30 * * * *",
         description="Cron of `alert_followup`, in UTC: late messages, escalation, missed runs; `none`: by hand only.",
     )
@@ -95,7 +108,7 @@ class AlertSettings(BaseModel):
     missed_run_after_hours: float = Field(
         default=30, gt=0, description="Hours without a success after which a scheduled `ga4_daily` is an incident."
     )
-    alert_escalation_owner: str | None = Field(
+    alert_escalation_owner: OneLine | None = Field(
         default=None,
         description="Slack user (`U…`) or group (`S…`) who is called to a critical incident that nobody acknowledges.",
     )
@@ -105,34 +118,40 @@ class AlertSettings(BaseModel):
 class SlackSettings(BaseModel):
     """Slack."""
 
-    slack_token: SecretStr | None = Field(default=None, description="Bot token (`xoxb-…`).")
-    slack_channel: str | None = Field(
+    slack_token: Token | None = Field(default=None, description="Bot token (`xoxb-…`).")
+    slack_channel: OneLine | None = Field(
         default=None, description="The channel that gets the alerts; best by its id (`C…`)."
     )
-    slack_signing_secret: SecretStr | None = Field(
+    slack_signing_secret: Token | None = Field(
         default=None,
         description="The app's signing secret: puts buttons under messages; `alerts serve` takes the answers.",
     )
-    slack_base_url: str = Field(default="https://slack.com/api/", description="Slack's Web API.")
+    slack_base_url: WebAddress = Field(default="https://slack.com/api/", description="Slack's Web API.")
 
 
 class MailSettings(BaseModel):
     """Mail."""
 
-    alert_email_to: str | None = Field(default=None, description="Addresses that get the alerts, separated by commas.")
-    alert_email_from: str | None = Field(default=None, description="Sender of these mails; unset: the first address.")
-    smtp_host: str | None = Field(default=None, description="Mail server.")
+    alert_email_to: MailAddresses | None = Field(
+        default=None, description="Addresses that get the alerts, separated by commas."
+    )
+    alert_email_from: MailAddress | None = Field(
+        default=None, description="Sender of these mails; unset: the first address."
+    )
+    smtp_host: Host | None = Field(default=None, description="Mail server.")
     smtp_port: int = Field(default=587, ge=1, le=65535, description="Its port; 465 means TLS from the first byte.")
-    smtp_user: str | None = Field(default=None, description="User there, if it asks for one.")
-    smtp_password: SecretStr | None = Field(default=None, description="Password there.")
+    smtp_user: OneLine | None = Field(default=None, description="User there, if it asks for one.")
+    smtp_password: Secret | None = Field(default=None, description="Password there.")
     smtp_starttls: bool = Field(default=True, description="Encrypt the connection to the mail server.")
 
 
 class WebhookSettings(BaseModel):
     """Webhook."""
 
-    alert_webhook_url: str | None = Field(default=None, description="URL that gets each change of an incident as JSON.")
-    alert_webhook_secret: SecretStr | None = Field(default=None, description="Signs these calls (HMAC-SHA256).")
+    alert_webhook_url: WebAddress | None = Field(
+        default=None, description="URL that gets each change of an incident as JSON."
+    )
+    alert_webhook_secret: Secret | None = Field(default=None, description="Signs these calls (HMAC-SHA256).")
 
 
 class Settings(
@@ -177,26 +196,30 @@ class Settings(
             return value
         return str(Path(value).expanduser().resolve())
 
-    @field_validator("property_timezone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except Exception as error:
-            raise ValueError(f"{value!r} is not an IANA time zone such as 'Europe/Berlin' or 'UTC'") from error
-        return value
-
-    @field_validator("duckdb_memory_limit")
-    @classmethod
-    def _known_size(cls, value: str | None) -> str | None:
-        if value is not None and not _MEMORY_LIMIT.fullmatch(value):
-            raise ValueError(f"{value!r} is not a size such as '6GB', '512MiB' or '75%'")
-        return value
-
     @field_validator("home", "alert_rules")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any] | None = None, *, where: str = "the environment or in .env") -> Self:
+        """Read the settings; `given` values win. Raises `SettingsError` naming each wrong variable.
+
+        `where` says in the message where to correct it.
+        """
+        try:
+            return cls(**(given or {}))
+        except ValidationError as error:
+            # without the values that pydantic shows: some are secrets
+            problems = [
+                f"FUNNELHOUSE_{str(problem['loc'][0]).upper()}: {problem['msg'].removeprefix('Value error, ')}"
+                for problem in error.errors()
+            ]
+            raise SettingsError(f"{'; '.join(problems)}. Correct it in {where}") from None
+
+    def with_values(self, values: Mapping[str, Any], *, where: str) -> Self:
+        """These settings with other values, checked alike; `where` they are from."""
+        return self.read({**dict(self), **values}, where=where)
 
     @cached_property
     def zone(self) -> ZoneInfo:
@@ -280,16 +303,8 @@ class Settings(
 
 
 def load_settings() -> Settings:
-    """Read the settings; raises SettingsError naming each wrong variable."""
-    try:
-        return Settings()
-    except ValidationError as error:
-        # without the values that pydantic shows: some are secrets
-        problems = [
-            f"FUNNELHOUSE_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg'].removeprefix('Value error, ')}"
-            for problem in error.errors()
-        ]
-        raise SettingsError(f"{'; '.join(problems)}. Correct it in the environment or in .env") from None
+    """Read the settings; raises `SettingsError` naming each wrong variable."""
+    return Settings.read()
 
 
 def show_path(path: Path) -> str:

@@ -23,6 +23,7 @@ from alerts.messages.describing import describe_event, describe_incident
 from alerts.messages.page import render_page
 from alerts.messages.plain import to_plain
 from alerts.text import cut
+from foundation.setting_types import list_mail_addresses
 from foundation.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ def compose_mail(
     A copy that is sent again after a lost answer has the same Message-ID, by which mail programs drop it.
     """
     mail = EmailMessage()
-    recipients = [address.strip() for address in (settings.alert_email_to or "").split(",") if address.strip()]
+    recipients = list_mail_addresses(settings.alert_email_to or "")
     sender = settings.alert_email_from or recipients[0]
     mail["Subject"] = cut(subject, 180)
     mail["From"] = sender

@@ -1,0 +1,154 @@
+"""What a setting may hold: checked when it is read, for a mistyped one must not be found out by an alert that is lost.
+
+No message repeats a value: many of them are secrets, or hold one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from email.utils import formataddr, getaddresses, parseaddr
+from functools import lru_cache
+from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, SecretStr
+
+# as Airflow takes them
+_CRON_NAMES = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
+# underscores occur in names of containers
+_LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*\.?", re.IGNORECASE)
+_MAIL = re.compile(r"[^\s@,;<>()\[\]\\\"]+@[^\s@,;<>()\[\]\\\"]+")
+_MEMORY = re.compile(r"\s*\d+(\.\d+)?\s*(B|[KMGT](i?B)?|%)\s*", re.IGNORECASE)
+_Value = TypeVar("_Value", str, SecretStr)
+
+
+def check_web_address(value: str) -> str:
+    """An address of the web; no other scheme, for `file:` and `data:` would "send" into nothing."""
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError("is no web address: write it as https://host/path") from error
+    if parts.scheme not in ("http", "https") or not host or not _is_plain(value) or not _is_host(host):
+        raise ValueError("is no web address: write it as https://host/path")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("has a user or a password before the host: they would end up in logs; leave them out")
+    return value
+
+
+def check_host(value: str) -> str:
+    """A host's name or address, without scheme, user, port or path."""
+    if not _is_host(value):
+        raise ValueError("is no host: write its name or its address alone, such as smtp.example.com")
+    return value
+
+
+def check_hosts(value: str) -> str:
+    """Names of hosts, separated by commas; none is fine."""
+    for name in filter(None, map(str.strip, value.split(","))):
+        if not _is_host(name):
+            raise ValueError(f"{name!r} is no name of a host")
+    return value
+
+
+def check_mail_addresses(value: str) -> str:
+    """One mail address or several, separated by commas."""
+    addresses = list_mail_addresses(value)
+    if not addresses:
+        raise ValueError("has no mail address in it")
+    for place, address in enumerate(addresses, start=1):
+        if not _MAIL.fullmatch(parseaddr(address)[1]) or not value.isprintable():
+            raise ValueError(f"has something that is no mail address, at place {place}")
+    return value
+
+
+def list_mail_addresses(value: str) -> list[str]:
+    """The addresses of a text, with their names where they have one."""
+    found = getaddresses([value])
+    return [formataddr((name, address)) if name else address for name, address in found if name or address]
+
+
+def check_mail_address(value: str) -> str:
+    """One mail address."""
+    if len(list_mail_addresses(value)) != 1:
+        raise ValueError("is not one mail address")
+    return check_mail_addresses(value).strip()
+
+
+def check_cron(value: str) -> str:
+    """A cron text of five fields, or one of Airflow's names for them."""
+    from croniter import croniter
+
+    if value not in _CRON_NAMES and (len(value.split()) != 5 or not croniter.is_valid(value)):
+        names = ", ".join(_CRON_NAMES)
+        raise ValueError(f"{value!r} is no cron text such as '0 7 * * *', none of {names}, and not 'none'")
+
+    return value
+
+
+def check_zone(value: str) -> str:
+    """A time zone by its IANA name; `localtime` is none, for it says nothing on another machine."""
+    if value not in _list_zones() or value == "localtime":
+        raise ValueError(f"{value!r} is not an IANA time zone such as 'Europe/Berlin' or 'UTC'")
+    return value
+
+
+def check_memory(value: str) -> str:
+    """A size as DuckDB takes it."""
+    if not _MEMORY.fullmatch(value):
+        raise ValueError(f"{value!r} is not a size such as '6GB', '512MiB' or '75%'")
+    return value
+
+
+def check_token(value: SecretStr) -> SecretStr:
+    """A token: what surrounds it is dropped, what it cannot hold is refused."""
+    text = value.get_secret_value().strip()
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("has a space, a line break or an odd character in it: copy it again")
+    return SecretStr(text)
+
+
+def check_one_line(value: _Value) -> _Value:
+    """Text of one line."""
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if not text.isprintable():
+        raise ValueError("has a line break or another control character in it")
+    return value
+
+
+@lru_cache
+def _list_zones() -> set[str]:
+    return available_timezones()
+
+
+def _is_plain(value: str) -> bool:
+    return value.isprintable() and " " not in value
+
+
+def _is_host(value: str) -> bool:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return _HOST.fullmatch(value) is not None
+    return True
+
+
+def _checked(check: Callable[[_Value], _Value]) -> AfterValidator:
+    return AfterValidator(check)
+
+
+WebAddress = Annotated[str, _checked(check_web_address)]
+Host = Annotated[str, _checked(check_host)]
+HostNames = Annotated[str, _checked(check_hosts)]
+MailAddresses = Annotated[str, _checked(check_mail_addresses)]
+MailAddress = Annotated[str, _checked(check_mail_address)]
+Cron = Annotated[str, _checked(check_cron)]
+Zone = Annotated[str, _checked(check_zone)]
+MemoryLimit = Annotated[str, _checked(check_memory)]
+Token = Annotated[SecretStr, _checked(check_token)]
+Secret = Annotated[SecretStr, _checked(check_one_line)]
+OneLine = Annotated[str, _checked(check_one_line)]
