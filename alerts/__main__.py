@@ -12,11 +12,11 @@ from pathlib import Path
 
 from alerts.buttons import PATH, AnswerServer
 from alerts.channels import outbox
-from alerts.channels.delivery import deliver_outbox
 from alerts.channels.folder import message_path
 from alerts.detection.panel import check_columns
 from alerts.incidents import store
 from alerts.incidents.answers import Answer, answer
+from alerts.incidents.sending import deliver_outbox
 from alerts.job import AlertReport, check_and_send, follow_up
 from alerts.rules.loading import load_rules
 from alerts.state import open_alerts

@@ -17,10 +17,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import SecretStr
 
-from alerts.channels.delivery import deliver_outbox
 from alerts.channels.errors import AlertDeliveryError
 from alerts.incidents import store
 from alerts.incidents.answers import Answer, AnswerError, answer_in, load_rules_if_valid
+from alerts.incidents.sending import deliver_outbox
 from alerts.incidents.store import UnknownIncidentError
 from alerts.state import open_alerts
 from foundation.errors import FunnelhouseError

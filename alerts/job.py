@@ -6,12 +6,13 @@ import datetime as dt
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from alerts.channels.delivery import Delivery, deliver_outbox
+from alerts.channels.delivery import Delivery
 from alerts.channels.folder import message_path
 from alerts.incidents import store
 from alerts.incidents.check import Decision, check_rules
 from alerts.incidents.escalation import escalate_and_wake
 from alerts.incidents.runs import check_schedule, report_success
+from alerts.incidents.sending import deliver_outbox
 from alerts.rules.loading import load_rules
 from alerts.state import open_alerts
 from foundation.settings import Settings

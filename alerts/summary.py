@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from alerts.channels import outbox
 from alerts.channels.available import choose_channels
 from alerts.channels.folder import message_path
@@ -17,11 +19,15 @@ def say_alerts(settings: Settings) -> str:
         incidents = [each for each in store.read_incidents(state) if each.folded_into is None and each.incident_days]
         parents = {each.incident_id: outbox.read_parent(state, each.incident_id, channel) for each in incidents}
         members = {each.incident_id: len(store.read_members(state, each.incident_id)) for each in incidents}
+        waiting = Counter((message.channel, message.last_error) for message in outbox.list_pending(state))
     lines = [f"ALERTS  {len(incidents)} incidents"]
+    lines += [
+        f"  {count} messages wait for {name}: {error}" for (name, error), count in waiting.items() if error is not None
+    ]
     is_any_rendered = False
     for each in sorted(incidents, key=lambda each: (each.first_seen_date, each.incident_id)):
         parent, count = parents[each.incident_id], members[each.incident_id]
-        delivery = parent.status if parent is not None else None
+        delivery = parent.status if parent is not None else "not sent here"
         folded = f", with {count} more of its cause" if count else ""
         lines.append(
             f"  {each.title} {each.first_seen_date} to {each.last_seen_date}, {each.status}{folded} ({delivery})"

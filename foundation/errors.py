@@ -14,7 +14,8 @@ command line, by Airflow and in Slack. Anything else that is raised is a fault o
     - ml: ContractError (ContractMismatchError), ModelRefusedError (ModelOutdatedError), TableError, TrainingDataError,
       TooFewDaysError
     - alerts: RulesError, KpiTablesError, UnknownIncidentError, AnswerError, RequestError (UntrustedRequestError),
-      AlertDeliveryError (ChannelUnavailableError, ChannelRejectedError, MessageRefusedError, MessageGoneError)
+      AlertDeliveryError (ChannelUnavailableError, ChannelRejectedError, ChannelFailedError, MessageRefusedError,
+      MessageGoneError)
     - sample_shop: SampleBusyError, ForeignFolderError
     - runner: BusyError, AirflowStartError, AirflowApiError, RunFailedError, RunTimeoutError, QueryError
 """

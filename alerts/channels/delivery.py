@@ -7,7 +7,7 @@ import fcntl
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -16,6 +16,7 @@ from alerts.channels import outbox
 from alerts.channels.available import find_channel
 from alerts.channels.errors import (
     AlertDeliveryError,
+    ChannelFailedError,
     ChannelRejectedError,
     ChannelUnavailableError,
     MessageGoneError,
@@ -40,48 +41,69 @@ class Delivery:
     pending: int
 
 
-def deliver_outbox(settings: Settings, *, instead: Channel | None = None) -> Delivery:
-    """Deliver every message that is due, oldest first, each at least once.
+@dataclass(frozen=True)
+class Drained:
+    """What a pass over the outbox did. `problems`: the first one of each channel that had one; `worked`: the others."""
+
+    delivery: Delivery
+    problems: dict[str, AlertDeliveryError]
+    worked: set[str]
+
+
+def drain_outbox(
+    settings: Settings,
+    *,
+    instead: Channel | None = None,
+    known_problems: Mapping[str, AlertDeliveryError] | None = None,
+) -> Drained:
+    """Try every message that is due, oldest first; each goes out at least once.
 
     What is queued for a channel that is not configured is rendered into `settings.alerts_dir` and stays `rendered` for
-    good. A channel that fails holds back no other. `instead` is used in the place of the channel of its name. Raises
-    `AlertDeliveryError` when a message could not be sent; those behind it have been tried unless its channel refuses
-    all alike.
+    good. A channel that fails holds back no other; one that refuses all alike is asked once, and not at all if that is
+    known. `instead` is used in the place of the channel of its name.
     """
-    problems: list[AlertDeliveryError] = []
+    problems = dict(known_problems or {})
+    worked: set[str] = set()
     done = {"sent": 0, "rendered": 0}
-    closed_channels: set[str] = set()
     with _hold_delivery_lock(settings):
         drain = _Drain(settings, instead)
         after = 0
         while (message := _next_pending(settings, after)) is not None:
             after = message.outbox_id
-            if message.channel in closed_channels:
+            if isinstance(problems.get(message.channel), ChannelRejectedError | ChannelFailedError):
                 continue
-            try:
-                outcome = drain.deliver(message)
-            except MessageGoneError as error:
-                log.warning("message %s is dropped: %s", message.key, error)
-                with open_alerts(settings) as state:
-                    outbox.finish(state, [message.outbox_id], status="dropped", posted=Posted())
-                continue
-            except AlertDeliveryError as error:
-                with open_alerts(settings) as state:
-                    outbox.note_error(state, message.outbox_id, redact(str(error), *secrets_of(settings)))
-                problems.append(error)
-                if isinstance(error, ChannelRejectedError):
-                    closed_channels.add(message.channel)
-                continue
-            if outcome == "changed":
+            outcome = _deliver_one(settings, drain, message)
+            if isinstance(outcome, AlertDeliveryError):
+                problems.setdefault(message.channel, outcome)
+            elif outcome == "changed":
                 after -= 1
-            elif outcome != "waiting":
+            elif outcome in done:
                 done[outcome] += 1
+                worked.add(message.channel)
         with open_alerts(settings) as state:
             pending = outbox.count_pending(state)
-    if problems:
-        kind = type(problems[0])
-        raise kind(f"{pending} alert message(s) kept in the outbox, {done['sent']} sent: {problems[0]}")
-    return Delivery(done["sent"], done["rendered"], pending)
+    return Drained(Delivery(done["sent"], done["rendered"], pending), problems, worked - set(problems))
+
+
+def _deliver_one(settings: Settings, drain: _Drain, message: QueuedMessage) -> str | AlertDeliveryError:
+    """What became of one message, or why it could not be sent."""
+    try:
+        return drain.deliver(message)
+    except MessageGoneError as error:
+        log.warning("message %s is dropped: %s", message.key, error)
+        with open_alerts(settings) as state:
+            outbox.finish(state, [message.outbox_id], status="dropped", posted=Posted())
+        return "dropped"
+    except AlertDeliveryError as error:
+        problem = error
+    except Exception as error:
+        # Whatever fails in one channel is its own: the others go on. The text may hold a secret.
+        said = redact(f"{type(error).__name__}: {error}", *secrets_of(settings))
+        log.error("%s failed with message %s: %s", message.channel, message.key, said)
+        problem = ChannelFailedError(f"{message.channel} failed: {said[:300]}")
+    with open_alerts(settings) as state:
+        outbox.note_error(state, message.outbox_id, redact(str(problem), *secrets_of(settings)))
+    return problem
 
 
 class _Drain:

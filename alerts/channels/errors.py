@@ -17,6 +17,10 @@ class ChannelRejectedError(AlertDeliveryError):
     """The other side refuses everything until someone changes the configuration."""
 
 
+class ChannelFailedError(AlertDeliveryError):
+    """Something unforeseen happened on the way; the other channels go on."""
+
+
 class MessageRefusedError(AlertDeliveryError):
     """The other side refused the content of this one message."""
 

@@ -13,6 +13,7 @@ from alerts.channels.available import choose_channels
 from alerts.incidents import store
 from alerts.incidents.store import Incident
 from alerts.messages.facts import (
+    BROKEN_CHANNEL,
     EventFacts,
     KpiFacts,
     Member,
@@ -70,6 +71,8 @@ def announce(
     target = rule.channel if rule is not None else None
     payload = to_json_values(facts)
     for channel in choose_channels(settings):
+        if isinstance(facts, RunFacts) and facts.kind == BROKEN_CHANNEL and facts.subject == channel.name:
+            continue  # the others tell it
         parent = outbox.read_parent(state, facts.incident_id, channel.name)
         event = "opened" if parent is None else pieces[-1].event if pieces else "updated"
         outbox.queue_parent(state, facts.incident_id, channel, event, payload, target=target, not_before=not_before)

@@ -66,8 +66,13 @@ class Incident:
 
     @property
     def is_of_run(self) -> bool:
-        """Whether it is about a run in Airflow."""
+        """Whether it is about the machinery itself: a run in Airflow, a channel."""
         return self.kind in RUN_KINDS
+
+    @property
+    def subject(self) -> str | None:
+        """The DAG or channel that it is about; None for a KPI."""
+        return self.fingerprint.split("|")[1] if self.is_of_run else None
 
     @property
     def label(self) -> tuple[str, str] | None:

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 from alerts.detection.causes import Causes
 from alerts.detection.verdicts import Figures
 
-# Problems of a run in Airflow: they have no days of a KPI, and end with the next run that succeeds.
-RUN_KINDS = ("task_failure", "missed_schedule", "blocked_publication")
+# Problems of the machinery itself: they have no days of a KPI, and end with the next run, or message, that succeeds.
+BROKEN_CHANNEL = "broken_channel"
+RUN_KINDS = ("task_failure", "missed_schedule", "blocked_publication", BROKEN_CHANNEL)
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,10 @@ class KpiFacts(IncidentFacts):
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts(IncidentFacts):
-    """An incident of a run in Airflow."""
+    """An incident of the machinery itself: `subject` is a DAG, or a channel; `part` a task of the DAG."""
 
-    dag_id: str
-    task_id: str | None
+    subject: str
+    part: str | None
     error: str
     log_url: str | None = None
     try_number: int | None = None
@@ -125,16 +126,20 @@ def to_json_values(facts: KpiFacts | RunFacts) -> dict[str, Any]:
     Both kinds have the same keys.
     """
     flat = asdict(facts)
-    for part in ("standing", "figures"):
-        flat |= flat.pop(part, {})
-    return {**(_OF_NO_RUN if isinstance(facts, KpiFacts) else {**_OF_NO_KPI, "rule": facts.kind}), **flat}
+    for nested in ("standing", "figures"):
+        flat |= flat.pop(nested, {})
+    if isinstance(facts, KpiFacts):
+        return {**_OF_NO_RUN, **flat}
+    subject, part = flat.pop("subject"), flat.pop("part")
+    return {**_OF_NO_KPI, "rule": facts.kind, "dag_id": subject, "task_id": part, **flat}
 
 
 def from_json_values(values: dict[str, Any]) -> KpiFacts | RunFacts:
     """Read what `to_json_values` made."""
     standing = _pick(Standing, values)
     if values["kind"] in RUN_KINDS:
-        return RunFacts(**_names_of(RunFacts, values), standing=standing)
+        named = _names_of(RunFacts, values)
+        return RunFacts(**named, subject=values["dag_id"], part=values["task_id"], standing=standing)
     causes = values["causes"]
     rest = {name: value for name, value in _names_of(KpiFacts, values).items() if name not in _NESTED}
     return KpiFacts(

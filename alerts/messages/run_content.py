@@ -1,11 +1,11 @@
-"""Says what happened to a run in Airflow."""
+"""Says what happened to the machinery itself: a run in Airflow, a channel."""
 
 from __future__ import annotations
 
 import re
 
 from alerts.messages.content import Content, choose_sign, say_duration, say_span, say_status
-from alerts.messages.facts import RunFacts
+from alerts.messages.facts import BROKEN_CHANNEL, RunFacts
 from alerts.text import cut, printable_lines, say_date
 
 
@@ -35,16 +35,18 @@ def describe_run(facts: RunFacts) -> Content:
 
 def say_run_problem(facts: RunFacts) -> str:
     """What went wrong with a run, in a few words."""
-    dag = cut(facts.dag_id, 50)
+    dag = cut(facts.subject, 50)
+    if facts.kind == BROKEN_CHANNEL:
+        return f"Alerts no longer get through by {dag}"
     if facts.kind == "missed_schedule":
         return f"{dag} has not succeeded when it should have"
     if facts.kind == "blocked_publication":
         found = re.findall(r"^\s*- ([\w.]{1,120}):", facts.error, flags=re.MULTILINE)
         what = f": {cut(', '.join(found), 70)}" if found else ""
-        return f"Publication blocked by {cut(facts.task_id or '', 40)}{what}"
-    if facts.task_id is None:
+        return f"Publication blocked by {cut(facts.part or '', 40)}{what}"
+    if facts.part is None:
         return f"Run of {dag} did not end in time"
-    return f"Task {cut(facts.task_id, 60)} of {dag} failed"
+    return f"Task {cut(facts.part, 60)} of {dag} failed"
 
 
 def say_run_event(event: str, facts: RunFacts) -> str | None:

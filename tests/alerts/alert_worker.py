@@ -11,11 +11,11 @@ import json
 import os
 import sys
 
-from alerts.channels.delivery import deliver_outbox
 from alerts.channels.errors import AlertDeliveryError
 from alerts.channels.slack import Slack
 from alerts.channels.slack_api import SlackSender
 from alerts.incidents.check import check_rules
+from alerts.incidents.sending import deliver_outbox
 from foundation.settings import load_settings
 
 

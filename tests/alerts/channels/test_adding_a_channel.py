@@ -18,9 +18,9 @@ from conftest import BOUND_RULES
 
 import alerts.channels
 from alerts.channels.available import choose_channels, list_channels
-from alerts.channels.delivery import deliver_outbox
 from alerts.channels.errors import ChannelRejectedError, ChannelUnavailableError
 from alerts.incidents.runs import report_success, report_task_failure
+from alerts.incidents.sending import deliver_outbox
 from alerts.job import check_and_send
 from foundation import settings as settings_module
 from foundation.settings import PROJECT_DIR, Settings

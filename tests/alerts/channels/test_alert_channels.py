@@ -21,16 +21,21 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from alert_warehouse import ShopDay, day, publish
 from slack_server import CHANNEL_ID, TOKEN, Fault, SlackServer
 
-from alerts.channels.delivery import deliver_outbox
 from alerts.channels.errors import (
     AlertDeliveryError,
+    ChannelFailedError,
     ChannelRejectedError,
     ChannelUnavailableError,
     MessageRefusedError,
 )
 from alerts.channels.mail import CHART_CID, make_message_id
+from alerts.channels.protocol import Outgoing, Posted
 from alerts.channels.webhook import SIGNATURE_HEADER, post_event
+from alerts.channels.webhook import Webhook as WebhookChannel
+from alerts.incidents.check import check_rules
+from alerts.incidents.sending import deliver_outbox
 from alerts.job import check_and_send
+from alerts.summary import say_alerts
 from foundation.settings import Settings
 from foundation.state import open_state
 
@@ -240,7 +245,7 @@ def test_a_webhook_that_does_not_take_it_is_said(
     assert len(webhook.calls) == len(answers)
 
 
-def test_a_channel_that_fails_neither_blocks_nor_doubles_the_others(
+def test_a_channel_that_fails_neither_blocks_nor_doubles_the_others_and_is_told_by_them(
     make_settings: Callable[..., Settings], slack: SlackServer, webhook: Webhook
 ) -> None:
     with MailServer() as server:
@@ -254,12 +259,47 @@ def test_a_channel_that_fails_neither_blocks_nor_doubles_the_others(
         slack.inject("chat.postMessage", Fault("error", error="is_archived"))
         webhook.answers = [(401, {})]
         publish(settings, SHOP)
-        with pytest.raises(ChannelRejectedError, match=r"2 alert message\(s\) kept in the outbox, 1 sent"):
+        with pytest.raises(ChannelRejectedError, match=r"4 alert message\(s\) kept in the outbox, 3 sent"):
             check_and_send(settings, run_id="first")
-        assert statuses(settings) == [
-            ("email", "parent", "sent"),
-            ("slack", "parent", "pending"),
-            ("webhook", "parent", "pending"),
+        subjects = [str(mail["Subject"]) for mail in server.mails]
+        assert subjects[0].startswith("🔴 Cart abandonment rate") and sorted(subjects[1:]) == [
+            "🔴 Alerts no longer get through by slack",
+            "🔴 Alerts no longer get through by webhook",
         ]
-        assert deliver_outbox(settings).sent == 2
-        assert (len(slack.messages), len(webhook.calls), len(server.mails)) == (1, 2, 1)
+        assert say_alerts(settings).count("messages wait for") == 2 and "(is_archived)" in say_alerts(settings)
+        # both work again: what waited goes out, and the other two channels hear of it
+        assert deliver_outbox(settings).sent == 9
+        assert [message["text"][:30] for message in slack.parents()] == [
+            "🔴 Cart abandonment rate: 90.0 ",
+            "✅ Alerts no longer get through",
+        ]
+        assert [json.loads(body)["event"] for _, body in webhook.calls] == ["opened"] * 3 + ["resolved"]
+        assert [str(mail["Subject"]) for mail in server.mails[3:]] == [
+            f"✅ Alerts no longer get through by {name}: it works again. It lasted 1 day."
+            for name in ("slack", "webhook")
+        ]
+
+
+def test_an_error_that_nobody_foresaw_is_the_channels_own_and_keeps_its_secrets(
+    make_settings: Callable[..., Settings], slack: SlackServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(WebhookChannel):
+        def send(self, message: Outgoing) -> Posted:
+            raise TypeError("cannot send with shared-secret-value")
+
+    settings = make_settings(
+        slack_token=TOKEN,
+        slack_channel=CHANNEL_ID,
+        slack_base_url=slack.base_url,
+        alert_webhook_url="http://127.0.0.1:9/hook",
+        alert_webhook_secret="shared-secret-value",
+    )
+    publish(settings, SHOP)
+    check_rules(settings, run_id="first")
+    with pytest.raises(ChannelFailedError, match=r"webhook failed: TypeError: cannot send with \[redacted\]"):
+        deliver_outbox(settings, instead=Broken(settings))
+    assert [message["text"][:22] for message in slack.messages] == [
+        "🔴 Cart abandonment rat",
+        "🔴 Alerts no longer get",
+    ]
+    assert "shared-secret-value" not in caplog.text + repr(slack.messages)
