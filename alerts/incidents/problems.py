@@ -99,7 +99,7 @@ def follow_states(
         if subject not in live:
             problem = RunProblem(kind=kind, subject=subject, part=None, run_id=by, error=error)
             has_changed |= record_problem(state, settings, problem, moment=moment) is not None
-    for subject in mended & live.keys():
+    for subject in sorted(mended & live.keys()):
         close_problem(state, settings, live[subject], by=by, moment=moment)
         has_changed = True
     return has_changed
