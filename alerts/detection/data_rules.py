@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 
 import duckdb
 import numpy as np
 
-from alerts.detection.verdicts import Check, Figures, Verdict
+from alerts.detection.verdicts import Check, Figures, Verdict, make_fingerprint
 from alerts.rules.book import Rule, RuleBook
 
 # Whether days are late can be told only of a source that delivers: of the newest days, so many must have come on
@@ -21,13 +22,22 @@ DRIFT_COLUMNS = ("model", "measure", "value", "is_drifted", "measured_at")
 
 
 def check_data(
-    warehouse: duckdb.DuckDBPyConnection, book: RuleBook, rule: Rule, *, as_of: dt.datetime, since: dt.date | None
+    warehouse: duckdb.DuckDBPyConnection,
+    book: RuleBook,
+    rule: Rule,
+    *,
+    as_of: dt.datetime,
+    excluded: Mapping[str, set[dt.date]],
+    since: dt.date | None,
 ) -> list[Check]:
-    """The checks of one rule of a kind other than `kpi`; `as_of` is the present in the property's time zone."""
+    """The checks of one rule of a kind other than `kpi`; `as_of` is the present in the property's time zone.
+
+    `excluded` gives, per fingerprint, the dates that are known to belong to incidents.
+    """
     if rule.kind == "data_late":
         return [_check_lateness(warehouse, rule, as_of)]
     if rule.kind == "data_missing":
-        return _check_gaps(warehouse, book, rule, as_of, since)
+        return _check_gaps(warehouse, book, rule, as_of, excluded, since)
     if rule.kind == "validation_failed":
         return _check_validation(warehouse, rule, as_of)
     return _check_drift(warehouse, rule, as_of)
@@ -80,26 +90,43 @@ def _check_lateness(warehouse: duckdb.DuckDBPyConnection, rule: Rule, as_of: dt.
 
 
 def _check_gaps(
-    warehouse: duckdb.DuckDBPyConnection, book: RuleBook, rule: Rule, as_of: dt.datetime, since: dt.date | None
+    warehouse: duckdb.DuckDBPyConnection,
+    book: RuleBook,
+    rule: Rule,
+    as_of: dt.datetime,
+    excluded: Mapping[str, set[dt.date]],
+    since: dt.date | None,
 ) -> list[Check]:
-    """One check per day between the first and the newest day that came: a breach where it did not."""
+    """A breach for each day that is missing between the first and the newest one, each a series of its own; a normal
+    check of that series, dated by the load, once the day has come."""
     if not _columns_of(warehouse, "ops", "ingest_ledger"):
         return [_make_check(rule, as_of.date(), "untested", "there is no ops.ingest_ledger")]
-    present = {row[0] for row in warehouse.execute("select distinct event_date from ops.ingest_ledger").fetchall()}
-    if not present:
+    loads = dict(
+        warehouse.execute("select event_date, max(loaded_at) from ops.ingest_ledger group by event_date").fetchall()
+    )
+    if not loads:
         return [_make_check(rule, as_of.date(), "untested", "no day has been loaded")]
-    first, newest = min(present), max(present)
+    first, newest = min(loads), max(loads)
     since = since or newest - dt.timedelta(days=book.check_last_days)
+    due = [
+        date
+        for date in (first + dt.timedelta(days=offset) for offset in range((newest - first).days + 1))
+        if date >= since and _hours_since_end(date, as_of) > rule.expected_by_hours
+    ]
     checks = []
-    for offset in range((newest - first).days + 1):
-        date = first + dt.timedelta(days=offset)
-        if date < since or _hours_since_end(date, as_of) <= rule.expected_by_hours:
-            continue
-        is_missing = date not in present
-        reason = f"{date} is missing, but {newest} has come" if is_missing else "the day has come"
-        verdict: Verdict = "breach" if is_missing else "normal"
-        missing = float(is_missing)
-        checks.append(_make_check(rule, date, verdict, reason, observed=missing, expected=0.0, band_high=0.0, volume=1))
+    for date in due:
+        if date not in loads:
+            reason = f"{date} is missing, but {newest} has come"
+            found = {"observed": 1.0, "expected": 0.0, "band_high": 0.0, "volume": 1.0}
+            checks.append(_make_check(rule, date, "breach", reason, label=("date", date.isoformat()), **found))
+    for date, loaded_at in loads.items():
+        label = ("date", date.isoformat())
+        if excluded.get(make_fingerprint(rule.name, *label, "above")):
+            loaded_on = max(_localise(loaded_at, as_of).date(), date + dt.timedelta(days=1))
+            checks.append(_make_check(rule, loaded_on, "normal", f"{date} has come", label=label, observed=0.0))
+    if due:
+        said = f"{len(due) - len(set(due) - loads.keys())} of {len(due)} days have come"
+        checks.append(_make_check(rule, due[-1], "normal", said, volume=len(due)))
     return checks
 
 

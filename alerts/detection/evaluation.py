@@ -44,7 +44,7 @@ def evaluate_rules(
         if rule.kind == "kpi":
             checks += _check_kpi(warehouse, book, rule, as_of, excluded, since)
         else:
-            checks += check_data(warehouse, book, rule, as_of=as_of, since=since)
+            checks += check_data(warehouse, book, rule, as_of=as_of, excluded=excluded, since=since)
     return sorted(checks, key=lambda check: check.date)
 
 

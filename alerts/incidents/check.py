@@ -11,7 +11,7 @@ from alerts.channels import outbox
 from alerts.detection.causes import Causes
 from alerts.detection.evaluation import evaluate_rules
 from alerts.detection.panel import check_columns
-from alerts.detection.verdicts import Check
+from alerts.detection.verdicts import Check, Figures
 from alerts.incidents import store
 from alerts.incidents.announcing import (
     News,
@@ -144,16 +144,20 @@ class _RuleCheck:
         news: dict[str, list[News]] = {}
         for incident in store.read_incidents(self.state):
             for name in _name_changes(before.get(incident.incident_id), incident):
-                piece = note_event(self.state, incident.incident_id, name, by=self.run_id, at=self.now)
-                pieces = news.setdefault(incident.incident_id, [])
-                pieces.append(replace(piece, observed=self._find_end_value(incident, name)))
+                end = self._find_end(incident) if name == "resolved" else None
+                # what ended it is a value of a KPI, and of everything else a sentence
+                detail = end.reason if end is not None and incident.kind != "kpi" else ""
+                piece = note_event(self.state, incident.incident_id, name, by=self.run_id, at=self.now, detail=detail)
+                observed = end.observed if end is not None else None
+                news.setdefault(incident.incident_id, []).append(replace(piece, observed=observed))
         return news
 
-    def _find_end_value(self, incident: Incident, event: str) -> float | None:
-        if event != "resolved" or incident.resolved_date is None:
+    def _find_end(self, incident: Incident) -> Figures | None:
+        """The first normal day's figures."""
+        if incident.resolved_date is None:
             return None
         stored = store.read_check(self.state, incident.fingerprint, incident.resolved_date)
-        return None if stored is None else stored.check.figures.observed
+        return None if stored is None else stored.check.figures
 
     def _fold(self, news: dict[str, list[News]]) -> None:
         """Let one incident speak for those of its cause; what was told already goes on in the other one's thread."""

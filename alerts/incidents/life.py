@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from alerts.detection.verdicts import Check
 from alerts.incidents import store
-from alerts.incidents.store import StoredCheck
+from alerts.incidents.store import Incident, StoredCheck
 from alerts.rules.book import Rule
 
 # A problem that comes back this soon continues its old incident, or a value that flaps would make one after another.
@@ -66,10 +66,15 @@ def resolve_incidents(state: sqlite3.Connection, rule_names: Iterable[str], *, n
         reason = None
         if normal is None and incident.rule not in known:
             reason = "no rule watches this any more"
-        elif normal is None and newest is not None and (newest - incident.last_seen_date).days > STALE_DAYS:
+        elif normal is None and newest is not None and _is_stale(incident, newest):
             reason = f"not tested again for {STALE_DAYS} days"
         if normal is not None or reason is not None:
             store.close_incident(state, incident.incident_id, resolved_date=normal, reason=reason, now=now)
+
+
+def _is_stale(incident: Incident, newest_checked: dt.date) -> bool:
+    # a day that is missing is missing until it comes
+    return incident.kind != "data_missing" and (newest_checked - incident.last_seen_date).days > STALE_DAYS
 
 
 def list_covered_days(state: sqlite3.Connection, incident_id: str) -> list[dt.date]:

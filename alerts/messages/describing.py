@@ -37,10 +37,7 @@ def describe_event(event: EventFacts) -> Content:
 
 def _say_event(event: EventFacts) -> str:
     facts = event.facts
-    if isinstance(facts, RunFacts):
-        own = say_run_event(event.event, facts)
-    else:
-        own = say_kpi_event(event.event, facts, event.observed)
+    own = say_run_event(event.event, facts) if isinstance(facts, RunFacts) else say_kpi_event(event, facts)
     return {
         "acknowledged": f"Acknowledged by {event.by}.",
         "snoozed": f"Snoozed {event.detail} by {event.by}.",

@@ -18,7 +18,7 @@ from alerts.messages.content import (
     say_span,
     say_status,
 )
-from alerts.messages.facts import KpiFacts, Member
+from alerts.messages.facts import EventFacts, KpiFacts, Member
 from alerts.text import cut, say_date, say_days, say_value
 
 # From so many rules with one cause on the message is a digest of them; two are one's message that mentions the other.
@@ -58,11 +58,9 @@ def describe_kpi(facts: KpiFacts) -> Content:
     )
 
 
-def say_kpi_event(event: str, facts: KpiFacts, ended_with: float | None) -> str | None:
-    """A change in the incident's life; None for one that is said alike of every incident.
-
-    `ended_with` is the value of the first normal day.
-    """
+def say_kpi_event(news: EventFacts, facts: KpiFacts) -> str | None:
+    """A change in the incident's life; None for one that is said alike of every incident."""
+    event = news.event
     standing, figures = facts.standing, facts.figures
     name = say_name(facts.title, facts.dimension_value)
     amount = say_amount(figures.observed, figures.expected, facts.unit)
@@ -70,9 +68,13 @@ def say_kpi_event(event: str, facts: KpiFacts, ended_with: float | None) -> str 
     if event == "updated":
         days = say_days(standing.incident_days)
         return f"{days} now: {amount} on {say_date(standing.last_seen_date)}, expected {expected}"
+    if event == "resolved" and news.detail:
+        # a missing day is told by its own date: how long it lasted says nothing
+        duration = "" if facts.kind == "data_missing" else f" {say_duration(standing)}"
+        return f"{name} is over: {news.detail}.{duration}"
     if event == "resolved" and standing.resolved_date is not None:
         return (
-            f"{name} is back to normal on {say_date(standing.resolved_date)}: {say_value(ended_with, facts.unit)}, "
+            f"{name} is back to normal on {say_date(standing.resolved_date)}: {say_value(news.observed, facts.unit)}, "
             f"expected {expected}. {say_duration(standing)}"
         )
     return {

@@ -26,8 +26,14 @@ def at(index: int, hour: int = 12) -> dt.datetime:
     return dt.datetime.combine(date_of(index), dt.time(hour), ZONE)
 
 
-def check(warehouse: duckdb.DuckDBPyConnection, kind: str, as_of: dt.datetime) -> list[Check]:
-    return evaluate_rules(warehouse, make_book(make_rule(kind)), as_of=as_of, excluded={})
+def check(
+    warehouse: duckdb.DuckDBPyConnection,
+    kind: str,
+    as_of: dt.datetime,
+    *,
+    excluded: dict[str, set[dt.date]] | None = None,
+) -> list[Check]:
+    return evaluate_rules(warehouse, make_book(make_rule(kind)), as_of=as_of, excluded=excluded or {})
 
 
 def write_ledger(loads: dict[int, dt.datetime]) -> duckdb.DuckDBPyConnection:
@@ -85,15 +91,27 @@ def test_rewritten_days_still_count_as_on_time() -> None:
     assert check(write_ledger(loads), "data_late", at(30))[0].verdict == "breach"
 
 
-def test_a_gap_is_missing_and_what_has_not_come_yet_is_not() -> None:
+def test_each_missing_day_is_a_problem_of_its_own_and_what_has_not_come_yet_is_none() -> None:
     loads = each_morning(20)
-    del loads[15]
+    del loads[15], loads[12]
     found = check(write_ledger(loads), "data_missing", at(21))
-    assert [(each.date, each.figures.reason) for each in found if each.verdict == "breach"] == [
-        (date_of(15), f"{date_of(15)} is missing, but {date_of(19)} has come")
+    assert [(each.date, each.fingerprint, each.figures.reason) for each in found if each.verdict == "breach"] == [
+        (date, f"data_missing|date={date}|above", f"{date} is missing, but {date_of(19)} has come")
+        for date in (date_of(12), date_of(15))
     ]
-    assert {each.verdict for each in found if each.date != date_of(15)} == {"normal"}
-    assert max(each.date for each in found) == date_of(18)  # day 19 is due just now
+    # day 19 is due just now
+    [rest] = [each for each in found if each.verdict == "normal"]
+    assert (rest.date, rest.figures.reason) == (date_of(18), "12 of 14 days have come")
+
+
+def test_a_missing_day_that_has_come_is_normal_from_its_load_on() -> None:
+    loads = {**each_morning(20), 15: at(25, 7)}
+    fingerprint = f"data_missing|date={date_of(15)}|above"
+    known = {fingerprint: {date_of(15)}, f"data_missing|date={date_of(12)}|above": set()}
+    found = check(write_ledger(loads), "data_missing", at(40), excluded=known)
+    [ended] = [each for each in found if each.fingerprint == fingerprint]
+    assert (ended.verdict, ended.date, ended.figures.reason) == ("normal", date_of(25), f"{date_of(15)} has come")
+    assert [each.dimension for each in found] == [None, "date"]
 
 
 def test_a_gap_of_yesterday_may_still_be_filled() -> None:
