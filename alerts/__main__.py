@@ -187,6 +187,9 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
 def _show_rules(options: argparse.Namespace, settings: Settings) -> int:
     path = options.path or settings.alert_rules
     book = load_rules(path)
+    if settings.published_path.exists():
+        with open_published(settings) as warehouse:
+            check_columns(warehouse, book.rules, path)
     print(f"{path}: {len(book.rules)} rules, valid; the last {book.check_last_days} complete days are checked.")
     for rule in book.rules:
         watched = f"{rule.kpi} {' or '.join(rule.directions)} the expectation" if rule.kind == "kpi" else rule.kind

@@ -13,7 +13,7 @@ from alerts.incidents.check import Decision, check_rules
 from alerts.incidents.escalation import escalate_and_wake
 from alerts.incidents.runs import check_schedule, report_success
 from alerts.incidents.sending import deliver_outbox
-from alerts.rules.loading import load_rules
+from alerts.rules.loading import load_usable_rules
 from alerts.state import open_alerts
 from foundation.settings import Settings
 
@@ -69,7 +69,7 @@ def check_and_send(
 def follow_up(settings: Settings, *, run_id: str, as_of: dt.datetime | None = None) -> AlertReport:
     """What is due between two checks: end snoozes, escalate, see that the daily run runs, deliver what waits."""
     moment = (as_of or dt.datetime.now(dt.UTC)).astimezone(settings.zone)
-    rules = {rule.name: rule for rule in load_rules(settings.alert_rules).rules}
+    rules = {rule.name: rule for rule in load_usable_rules(settings.alert_rules).book.rules}
     with open_alerts(settings) as state:
         touched = set(escalate_and_wake(state, settings, rules, run_id=run_id, moment=moment))
         if (missed := check_schedule(state, settings, moment=moment)) is not None:

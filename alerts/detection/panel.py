@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,18 @@ class Panel:
 
 def check_columns(warehouse: duckdb.DuckDBPyConnection, rules: list[Rule], rules_path: Path) -> None:
     """Raise `RulesError` with file and line when a rule names a column or dimension that the KPI tables lack."""
+    problems = find_column_problems(warehouse, rules, rules_path)
+    if problems:
+        raise RulesError("\n".join(line for lines in problems.values() for line in lines))
+
+
+def find_column_problems(
+    warehouse: duckdb.DuckDBPyConnection, rules: list[Rule], rules_path: Path
+) -> dict[str, list[str]]:
+    """The rules that name a column or dimension which the KPI tables lack, with `file:line: …` for each.
+
+    Raises `KpiTablesError` where there are no KPI tables.
+    """
     daily = _number_columns(warehouse, DAILY_TABLE)
     if not daily:
         raise KpiTablesError(f"{DAILY_TABLE} is not in the published warehouse: build and publish the marts first")
@@ -60,31 +73,33 @@ def check_columns(warehouse: duckdb.DuckDBPyConnection, rules: list[Rule], rules
         dimensions = {
             row[0] for row in warehouse.execute(f"select distinct dimension from {DIMENSION_TABLE}").fetchall()
         }
-    problems = []
-
-    def complain(rule: Rule, field: str, message: str) -> None:
-        problems.append(f"{rules_path}:{line_of_rule(rules_path, rule.name, field)}: rule '{rule.name}': {message}")
-
+    problems: dict[str, list[str]] = {}
     for rule in rules:
-        if rule.kind != "kpi":
+        for field, message in _judge_columns(rule, daily, by_dimension, dimensions):
+            line = line_of_rule(rules_path, rule.name, field)
+            problems.setdefault(rule.name, []).append(f"{rules_path}:{line}: rule '{rule.name}': {message}")
+    return problems
+
+
+def _judge_columns(
+    rule: Rule, daily: set[str], by_dimension: set[str], dimensions: set[str]
+) -> Iterator[tuple[str, str]]:
+    """The fields of a rule that are wrong, and why."""
+    if rule.kind != "kpi":
+        return
+    for field in ("kpi", "statistic", "numerator", "denominator", "volume"):
+        column = getattr(rule, field)
+        if column is None:
             continue
-        for field in ("kpi", "statistic", "numerator", "denominator", "volume"):
-            column = getattr(rule, field)
-            if column is None:
-                continue
-            if column not in daily:
-                known = ", ".join(sorted(daily))
-                complain(rule, field, f"{field} '{column}' is not a number column of {DAILY_TABLE}; it has {known}")
-            elif rule.dimensions and column not in by_dimension:
-                complain(
-                    rule, field, f"{field} '{column}' is not in {DIMENSION_TABLE}, so the rule takes no dimensions"
-                )
-        for dimension in rule.dimensions:
-            if dimensions and dimension not in dimensions:
-                known = ", ".join(sorted(dimensions))
-                complain(rule, "dimensions", f"'{dimension}' is no dimension of {DIMENSION_TABLE}; it has {known}")
-    if problems:
-        raise RulesError("\n".join(problems))
+        if column not in daily:
+            known = ", ".join(sorted(daily))
+            yield field, f"{field} '{column}' is not a number column of {DAILY_TABLE}; it has {known}"
+        elif rule.dimensions and column not in by_dimension:
+            yield field, f"{field} '{column}' is not in {DIMENSION_TABLE}, so the rule takes no dimensions"
+    for dimension in rule.dimensions:
+        if dimensions and dimension not in dimensions:
+            known = ", ".join(sorted(dimensions))
+            yield "dimensions", f"'{dimension}' is no dimension of {DIMENSION_TABLE}; it has {known}"
 
 
 def read_panel(warehouse: duckdb.DuckDBPyConnection, rule: Rule, *, with_dimensions: bool = True) -> Panel:

@@ -12,7 +12,7 @@ from alerts.incidents import store
 from alerts.incidents.announcing import announce, iso, note_event, refresh_facts
 from alerts.incidents.store import Incident
 from alerts.rules.book import Rule, RulesError
-from alerts.rules.loading import load_rules
+from alerts.rules.loading import load_usable_rules
 from alerts.state import open_alerts
 from alerts.text import cut, say_date
 from foundation.errors import FunnelhouseError
@@ -51,7 +51,7 @@ def load_rules_if_valid(settings: Settings) -> dict[str, Rule]:
     Reading them takes a while, and belongs before the transaction.
     """
     try:
-        return {rule.name: rule for rule in load_rules(settings.alert_rules).rules}
+        return {rule.name: rule for rule in load_usable_rules(settings.alert_rules).book.rules}
     except RulesError:
         return {}
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from alerts.channels import outbox
 from alerts.detection.causes import Causes
 from alerts.detection.evaluation import evaluate_rules
-from alerts.detection.panel import check_columns
+from alerts.detection.panel import find_column_problems
 from alerts.detection.verdicts import Check, Figures
 from alerts.incidents import store
 from alerts.incidents.announcing import (
@@ -26,11 +26,12 @@ from alerts.incidents.escalation import escalate_and_wake
 from alerts.incidents.folding import Candidate, choose_leaders
 from alerts.incidents.investigation import Investigation
 from alerts.incidents.life import list_covered_days, record_checks, resolve_incidents
+from alerts.incidents.problems import follow_states
 from alerts.incidents.runs import check_schedule
 from alerts.incidents.store import Incident
-from alerts.messages.facts import ChartPoint, KpiFacts, RunFacts
-from alerts.rules.book import Rule, RuleBook
-from alerts.rules.loading import load_rules
+from alerts.messages.facts import BAD_RULE, ChartPoint, KpiFacts, RunFacts
+from alerts.rules.book import Rule, RuleBook, RulesError
+from alerts.rules.loading import load_usable_rules
 from alerts.state import copy_alerts, open_alerts
 from alerts.text import say_value
 from foundation.connect import open_published
@@ -63,9 +64,10 @@ def check_rules(
     them.
     """
     moment = (as_of or dt.datetime.now(dt.UTC)).astimezone(settings.zone)
-    book = load_rules(settings.alert_rules)
+    usable = load_usable_rules(settings.alert_rules)
     with open_published(settings) as warehouse:
-        check_columns(warehouse, book.rules, settings.alert_rules)
+        problems = usable.problems | find_column_problems(warehouse, usable.book.rules, settings.alert_rules)
+        book = _leave_out(usable.book, problems)
         with open_alerts(settings) as state:
             excluded = store.read_excluded_days(state)
         checks = evaluate_rules(warehouse, book, as_of=moment, excluded=excluded)
@@ -73,7 +75,9 @@ def check_rules(
 
         def decide(state: sqlite3.Connection) -> Decision:
             check = _RuleCheck(settings, state, investigation, book, run_id=run_id, moment=moment)
-            decision = check.decide(checks)
+            decision = check.decide(checks, left_out=set(problems))
+            told = {name: "\n".join(lines) for name, lines in problems.items()}
+            follow_states(state, settings, BAD_RULE, told, by=run_id, moment=moment)
             if watches_schedule and (missed := check_schedule(state, settings, moment=moment)):
                 decision.touched.add(missed)
             return decision
@@ -89,6 +93,14 @@ def check_rules(
             if decision is not None:
                 return decision
         return decide_for_good()
+
+
+def _leave_out(book: RuleBook, problems: dict[str, list[str]]) -> RuleBook:
+    """The book without the rules that have problems; raises `RulesError` where none would be left."""
+    left = [rule for rule in book.rules if rule.name not in problems]
+    if not left:
+        raise RulesError("\n".join(line for lines in problems.values() for line in lines))
+    return book.model_copy(update={"rules": left})
 
 
 class _RuleCheck:
@@ -114,12 +126,12 @@ class _RuleCheck:
         self.causes: dict[str, Causes] = {}
         self.excluded: dict[str, set[dt.date]] = {}
 
-    def decide(self, checks: list[Check]) -> Decision:
-        """Let incidents live, fold, queue."""
+    def decide(self, checks: list[Check], *, left_out: set[str]) -> Decision:
+        """Let incidents live, fold, queue; those of the rules that are `left_out` stay as they are."""
         before = {incident.incident_id: incident for incident in store.read_incidents(self.state)}
         dates = record_checks(self.state, checks, self.rules, run_id=self.run_id, now=self.now)
         self.excluded = store.read_excluded_days(self.state)
-        resolve_incidents(self.state, self.rules, now=self.now)
+        resolve_incidents(self.state, self.rules.keys() | left_out, now=self.now)
         # An incident that speaks for others is not over before they are; one of them may also have come back.
         store.reopen_speakers(self.state, now=self.now)
         news = self._note_changes(before)

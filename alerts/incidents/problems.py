@@ -13,7 +13,7 @@ from alerts.incidents import store
 from alerts.incidents.announcing import announce, iso, note_event, read_standing, refresh_facts
 from alerts.incidents.life import REOPEN_DAYS
 from alerts.incidents.store import Incident
-from alerts.messages.facts import BROKEN_CHANNEL, RunFacts
+from alerts.messages.facts import BAD_RULE, BROKEN_CHANNEL, RunFacts
 from foundation.settings import Settings
 
 _ERROR_LIMIT = 1_500
@@ -23,6 +23,7 @@ _PREFIX = {
     "blocked_publication": "blocked",
     "missed_schedule": "missed",
     BROKEN_CHANNEL: "channel",
+    BAD_RULE: "rule",
 }
 
 
@@ -85,21 +86,23 @@ def follow_states(
     kind: str,
     broken: Mapping[str, str],
     *,
-    mended: set[str],
+    mended: set[str] | None = None,
     by: str,
     moment: dt.datetime,
 ) -> bool:
     """Open an incident for each subject that is broken and has none, and end those of the mended; True if any changed.
 
-    `broken` maps subjects to errors. A state that lasts is told once, not at every look.
+    `broken` maps subjects to errors; `mended` are by default all others. A state that lasts is told once, not at every
+    look.
     """
     has_changed = False
-    live = {each.subject: each for each in store.read_incidents(state) if each.kind == kind and each.is_live}
+    live = {str(each.subject): each for each in store.read_incidents(state) if each.kind == kind and each.is_live}
     for subject, error in broken.items():
         if subject not in live:
             problem = RunProblem(kind=kind, subject=subject, part=None, run_id=by, error=error)
             has_changed |= record_problem(state, settings, problem, moment=moment) is not None
-    for subject in sorted(mended & live.keys()):
+    over = live.keys() - broken.keys() if mended is None else live.keys() & mended
+    for subject in sorted(over):
         close_problem(state, settings, live[subject], by=by, moment=moment)
         has_changed = True
     return has_changed

@@ -10,7 +10,8 @@ from alerts.detection.verdicts import Figures
 
 # Problems of the machinery itself: they have no days of a KPI, and end with the next run, or message, that succeeds.
 BROKEN_CHANNEL = "broken_channel"
-RUN_KINDS = ("task_failure", "missed_schedule", "blocked_publication", BROKEN_CHANNEL)
+BAD_RULE = "bad_rule"
+RUN_KINDS = ("task_failure", "missed_schedule", "blocked_publication", BROKEN_CHANNEL, BAD_RULE)
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class KpiFacts(IncidentFacts):
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts(IncidentFacts):
-    """An incident of the machinery itself: `subject` is a DAG, or a channel; `part` a task of the DAG."""
+    """An incident of the machinery itself: `subject` is a DAG, a channel or a rule; `part` a task of the DAG."""
 
     subject: str
     part: str | None

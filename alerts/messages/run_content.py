@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from alerts.messages.content import Content, choose_sign, say_duration, say_span, say_status
-from alerts.messages.facts import BROKEN_CHANNEL, RunFacts
+from alerts.messages.facts import BAD_RULE, BROKEN_CHANNEL, RunFacts
 from alerts.text import cut, printable_lines, say_date
 
 
@@ -38,6 +38,8 @@ def say_run_problem(facts: RunFacts) -> str:
     dag = cut(facts.subject, 50)
     if facts.kind == BROKEN_CHANNEL:
         return f"Alerts no longer get through by {dag}"
+    if facts.kind == BAD_RULE:
+        return f"The alert rule {dag} is not checked"
     if facts.kind == "missed_schedule":
         return f"{dag} has not succeeded when it should have"
     if facts.kind == "blocked_publication":

@@ -231,3 +231,19 @@ def test_the_command_prints_the_rules_or_the_mistake(tmp_path: Path, capsys: pyt
     path.write_text(VALID.replace("severity: warning", "severity: hot"))
     assert main(["rules", str(path)]) == 1
     assert capsys.readouterr().err.startswith(f"{path}:13: rules.0.severity")
+
+
+def test_the_command_checks_the_published_columns_too(
+    make_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "rules.yml"
+    path.write_text(VALID.replace("denominator: sessions_with_add_to_cart", "denominator: sessions_with_cart"))
+    monkeypatch.setenv("FUNNELHOUSE_HOME", str(tmp_path / "home"))
+    assert main(["rules", str(path)]) == 0
+    publish(make_settings(), [ShopDay()] * 20)
+    assert main(["rules", str(path)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"{path}:7: rule 'conversion': denominator 'sessions_with_cart' is not a number column")
