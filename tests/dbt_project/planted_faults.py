@@ -85,7 +85,7 @@ FAULTS = {
     # The order page again on the next day.
     "purchases deduplicated inside the increment": Fault(
         {
-            "models/intermediate/int_purchase_events.sql": _append(
+            "models/intermediate/people/int_purchase_events.sql": _append(
                 "qualify row_number() over (\n"
                 "    partition by event_name, coalesce(transaction_id, cast(event_hash as varchar))\n"
                 "    order by {{ event_order() }}\n) = 1 or event_name = 'refund'"
@@ -105,7 +105,7 @@ FAULTS = {
     # A session that goes on after midnight is one of the day before, which nobody delivers again.
     "sessions cut at midnight": Fault(
         {
-            "models/intermediate/int_touched_session_dates.sql": _become(
+            "models/intermediate/touched/int_touched_session_dates.sql": _become(
                 "select event_date as session_date from {{ ref('int_touched_event_dates') }} "
                 "-- {{ ref('int_session_days') }}"
             )
@@ -118,7 +118,7 @@ FAULTS = {
     # A late event joins two runs of a visitor without session ids, or moves the start of one on another day.
     "runs of events without a session id rebuilt on touched dates only": Fault(
         {
-            "models/intermediate/int_touched_event_dates.sql": _become(
+            "models/intermediate/touched/int_touched_event_dates.sql": _become(
                 "select event_date from {{ source('ops', 'touched_dates') }} -- {{ ref('int_gap_session_events') }}"
             )
         },
