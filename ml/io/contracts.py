@@ -26,40 +26,31 @@ KEY_COLUMNS = ("session_id", "user_pseudo_id", "session_date")
 
 
 def contract_path(settings: Settings) -> Path:
-    """The YAML that declares the feature tables."""
-    return settings.dbt_project_dir / "models" / "ml" / "_ml__models.yml"
+    """The folder whose YAML files declare the feature tables, one beside the SQL of each."""
+    return settings.dbt_project_dir / "models" / "ml"
 
 
-def read_feature_tables(path: Path) -> dict[str, FeatureTable]:
-    """The feature tables declared in a dbt YAML file, by model name.
+def read_feature_tables(folder: Path) -> dict[str, FeatureTable]:
+    """The feature tables declared in the dbt YAML files of a folder, by model name.
 
     Only models with `config.meta.contract_version` count. Every column of such a model needs `data_type` and, under
     `config.meta`, a `role`; features also `kind` and `late_funnel`. Raises `ContractError` naming file, model, column.
     """
-    if not path.exists():
-        raise ContractError(f"{path} does not exist: the feature contract is read from there")
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ContractError(f"{path} is not valid YAML: {error}") from error
-    tables = {}
-    for model in (document or {}).get("models") or []:
-        version = _meta(model).get("contract_version")
-        if version is not None:
-            tables[str(model.get("name"))] = _read_table(path, model, str(version))
-    return tables
+    return {name: _read_table(path, model) for name, (path, model) in _find_models(folder).items()}
 
 
-def require_tables(path: Path) -> tuple[FeatureTable, FeatureTable]:
+def require_tables(folder: Path) -> tuple[FeatureTable, FeatureTable]:
     """The whole-session and the prefix table; raises `ContractError` where one or one of its parts is missing."""
-    tables = read_feature_tables(path)
+    models = _find_models(folder)
     for name in (SESSIONS, PREFIXES):
-        if name not in tables:
-            raise ContractError(f"{path} declares no model {name} with config.meta.contract_version")
-        missing = [column for column in KEY_COLUMNS if column not in tables[name].column_types]
+        if name not in models:
+            raise ContractError(f"{folder} declares no model {name} with config.meta.contract_version")
+    sessions, prefixes = (_read_table(*models[name]) for name in (SESSIONS, PREFIXES))
+    for name, table in ((SESSIONS, sessions), (PREFIXES, prefixes)):
+        missing = [column for column in KEY_COLUMNS if column not in table.column_types]
         if missing:
-            raise ContractError(f"{path}, model {name}: no column {', '.join(missing)}")
-    sessions, prefixes = tables[SESSIONS], tables[PREFIXES]
+            raise ContractError(f"{models[name][0]}, model {name}: no column {', '.join(missing)}")
+    path, _ = models[PREFIXES]
     for role, column in (("risk", prefixes.risk), ("point", prefixes.point)):
         if column is None:
             raise ContractError(f"{path}, model {PREFIXES}: no column has the role {role}")
@@ -105,12 +96,29 @@ def _canonical_type(connection: duckdb.DuckDBPyConnection, table: FeatureTable, 
     return str(row[0])
 
 
+def _find_models(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """The models of a folder that have a contract, by name, each with the file that declares it."""
+    paths = sorted(folder.glob("*.yml"))
+    if not paths:
+        raise ContractError(f"there is no YAML file in {folder}: the feature contracts are read from there")
+    models = {}
+    for path in paths:
+        try:
+            document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ContractError(f"{path} is not valid YAML: {error}") from error
+        for model in (document or {}).get("models") or []:
+            if _meta(model).get("contract_version") is not None:
+                models[str(model.get("name"))] = (path, model)
+    return models
+
+
 def _meta(node: dict[str, Any]) -> dict[str, Any]:
     return (node.get("config") or {}).get("meta") or {}
 
 
-def _read_table(path: Path, model: dict[str, Any], version: str) -> FeatureTable:
-    name = model["name"]
+def _read_table(path: Path, model: dict[str, Any]) -> FeatureTable:
+    name, version = str(model.get("name")), str(_meta(model)["contract_version"])
     features: list[Feature] = []
     types: dict[str, str] = {}
     by_role: dict[str, list[str]] = {role: [] for role in ROLES}

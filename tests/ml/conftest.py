@@ -160,15 +160,14 @@ def make_shop(
 
 
 def write_contract(settings: Settings, shop: Shop) -> Path:
-    """Write the shop's contract where the settings look for it."""
-    path = settings.dbt_project_dir / "models" / "ml" / "_ml__models.yml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    models = [
-        {"name": name, "config": {"meta": {"contract_version": shop.version}}, "columns": columns}
-        for name, columns in shop.columns.items()
-    ]
-    path.write_text(yaml.safe_dump({"version": 2, "models": models}, sort_keys=False), encoding="utf-8")
-    return path
+    """Write the shop's contracts into the folder where the settings look for them, and return it."""
+    folder = settings.dbt_project_dir / "models" / "ml"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, columns in shop.columns.items():
+        model = {"name": name, "config": {"meta": {"contract_version": shop.version}}, "columns": columns}
+        text = yaml.safe_dump({"models": [model]}, sort_keys=False)
+        (folder / f"{name}.yml").write_text(text, encoding="utf-8")
+    return folder
 
 
 def write_tables(path: Path, shop: Shop, *, touched_from: dt.date | None = None, is_full_rebuild: bool = False) -> None:

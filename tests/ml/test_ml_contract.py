@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -69,15 +70,28 @@ def test_a_wrong_declaration_names_file_model_and_column(
     shop_settings: HomeSettings, small: Shop, changes: dict[str, Any], message: str
 ) -> None:
     edit(small, "feat_sessions", "page_views", **changes)
-    path = write_contract(shop_settings, small)
+    folder = write_contract(shop_settings, small)
     with pytest.raises(ContractError) as caught:
-        read_feature_tables(path)
-    assert message in str(caught.value) and str(path) in str(caught.value) and "feat_sessions" in str(caught.value)
+        read_feature_tables(folder)
+    assert message in str(caught.value)
+    assert f"{folder / 'feat_sessions.yml'}, model feat_sessions" in str(caught.value)
+
+
+def test_what_a_table_lacks_is_said_with_its_file(shop_settings: HomeSettings, small: Shop) -> None:
+    columns = small.columns["feat_session_prefixes"]
+    small.columns["feat_session_prefixes"] = [column for column in columns if column["name"] != "is_at_risk"]
+    folder = write_contract(shop_settings, small)
+    file = re.escape(str(folder / "feat_session_prefixes.yml"))
+    with pytest.raises(ContractError, match=f"{file}, model feat_session_prefixes: no column has the role risk"):
+        require_tables(folder)
+    (folder / "feat_session_prefixes.yml").write_text("models: [")
+    with pytest.raises(ContractError, match=f"{file} is not valid YAML"):
+        require_tables(folder)
 
 
 def test_a_missing_file_or_model_is_a_clear_error(tmp_path: Path, shop_settings: HomeSettings, small: Shop) -> None:
-    with pytest.raises(ContractError, match="does not exist"):
-        read_feature_tables(tmp_path / "none.yml")
+    with pytest.raises(ContractError, match=f"there is no YAML file in {re.escape(str(tmp_path))}"):
+        read_feature_tables(tmp_path)
     del small.columns["feat_session_prefixes"]
     with pytest.raises(ContractError, match="declares no model feat_session_prefixes"):
         require_tables(write_contract(shop_settings, small))

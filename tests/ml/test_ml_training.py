@@ -107,7 +107,7 @@ def test_known_signal_is_recovered_and_the_manifest_tells_the_whole_story(publis
     assert "decision_events" in [f["name"] for f in manifest(settings, models[PRECHECKOUT])["contract"]["features"]]
 
     # What is on disk is what was judged: the loaded model gives the reported AUC on the held-out rows.
-    sessions, _ = require_tables(settings.dbt_project_dir / "models" / "ml" / "_ml__models.yml")
+    sessions, _ = require_tables(settings.dbt_project_dir / "models" / "ml")
     assert models[FULL].version is not None
     stored_model = ModelRegistry(settings.models_dir).load(FULL, models[FULL].version)
     with open_published(settings) as connection:
