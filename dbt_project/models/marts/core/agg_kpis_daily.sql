@@ -8,8 +8,7 @@
 with sessions as (
     select
         session_date,
-        {{ count_where('is_new_user') }} as new_users,
-        {{ session_kpis() }}
+        {{ measured_kpis('daily') }}
     from {{ ref('fct_sessions') }}
     {% if is_incremental() %}
         where {{ is_touched_kpi_date('session_date') }}
@@ -36,22 +35,7 @@ select
     days.is_provisional,
     counts.staged_rows as events,
     counts.cookieless_rows as cookieless_events,
-    coalesce(sessions.sessions, 0) as sessions,
-    coalesce(sessions.users, 0) as users,
-    coalesce(sessions.new_users, 0) as new_users,
-    coalesce(sessions.engaged_sessions, 0) as engaged_sessions,
-    coalesce(sessions.page_views, 0) as page_views,
-    coalesce(sessions.sessions_with_add_to_cart, 0) as sessions_with_add_to_cart,
-    coalesce(sessions.sessions_with_begin_checkout, 0) as sessions_with_begin_checkout,
-    coalesce(sessions.sessions_with_purchase, 0) as sessions_with_purchase,
-    sessions.engagement_rate,
-    sessions.bounce_rate,
-    sessions.conversion_rate,
-    sessions.cart_abandonment_rate,
-    sessions.checkout_abandonment_rate,
-    sessions.avg_session_duration_seconds,
-    sessions.mean_log_duration_engaged,
-    sessions.avg_engagement_seconds,
+    {{ joined_kpis('daily', 'sessions') }},
     coalesce(purchases.purchases, 0) as purchases,
     coalesce(purchases.revenue_usd, 0) as revenue_usd,
     coalesce(purchases.refund_usd, 0) as refund_usd,

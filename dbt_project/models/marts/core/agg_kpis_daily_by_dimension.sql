@@ -13,9 +13,7 @@ with measured as (
             session_date as kpi_date,
             '{{ dimension }}' as dimension,
             coalesce({{ dimension }}, '(not set)') as dimension_value,
-            cast(sum(purchases) as bigint) as purchases,
-            {{ sum_money('revenue_usd') }} as revenue_usd,
-            {{ session_kpis() }}
+            {{ measured_kpis('dimension') }}
         from {{ ref('fct_sessions') }}
         {% if is_incremental() %}
             where {{ is_touched_kpi_date('session_date') }}
@@ -26,26 +24,7 @@ with measured as (
 )
 
 select
-    measured.kpi_date,
     days.is_provisional,
-    measured.dimension,
-    measured.dimension_value,
-    measured.sessions,
-    measured.users,
-    measured.engaged_sessions,
-    measured.page_views,
-    measured.sessions_with_add_to_cart,
-    measured.sessions_with_begin_checkout,
-    measured.sessions_with_purchase,
-    measured.engagement_rate,
-    measured.bounce_rate,
-    measured.conversion_rate,
-    measured.cart_abandonment_rate,
-    measured.checkout_abandonment_rate,
-    measured.avg_session_duration_seconds,
-    measured.mean_log_duration_engaged,
-    measured.avg_engagement_seconds,
-    measured.purchases,
-    measured.revenue_usd
+    measured.*
 from measured
 inner join {{ ref('int_days') }} as days on measured.kpi_date = days.kpi_date

@@ -29,9 +29,7 @@ sessions as (
     select
         sessions.session_date,
         {{ hour_since('days.midnight', 'sessions.session_started_at') }} as hour_started_at,
-        {{ session_kpis() }},
-        cast(sum(sessions.purchases) as bigint) as purchases,
-        {{ sum_money('sessions.revenue_usd') }} as revenue_usd
+        {{ measured_kpis('hourly') }}
     from {{ ref('fct_sessions') }} as sessions
     inner join days on sessions.session_date = days.kpi_date
     group by sessions.session_date, {{ hour_since('days.midnight', 'sessions.session_started_at') }}
@@ -41,18 +39,7 @@ select
     coalesce(hours.kpi_date, sessions.session_date) as kpi_date,
     coalesce(hours.hour_started_at, sessions.hour_started_at) as hour_started_at,
     {{ hour_of(in_property_zone('coalesce(hours.hour_started_at, sessions.hour_started_at)')) }} as hour_of_day,
-    coalesce(sessions.sessions, 0) as sessions,
-    coalesce(sessions.users, 0) as users,
-    coalesce(sessions.engaged_sessions, 0) as engaged_sessions,
-    coalesce(sessions.page_views, 0) as page_views,
-    coalesce(sessions.sessions_with_add_to_cart, 0) as sessions_with_add_to_cart,
-    coalesce(sessions.sessions_with_begin_checkout, 0) as sessions_with_begin_checkout,
-    coalesce(sessions.sessions_with_purchase, 0) as sessions_with_purchase,
-    sessions.conversion_rate,
-    sessions.cart_abandonment_rate,
-    sessions.avg_session_duration_seconds,
-    coalesce(sessions.purchases, 0) as purchases,
-    coalesce(sessions.revenue_usd, 0) as revenue_usd
+    {{ joined_kpis('hourly', 'sessions') }}
 from hours
 -- a session whose clock disagrees with its exported date keeps a row of its own: hours add up to the day
 full outer join sessions

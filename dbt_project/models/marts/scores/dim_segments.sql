@@ -23,7 +23,7 @@ profiles as (
         max(segments_version) as segments_version,
         count(*) as sessions,
         {{ count_where('has_purchase') }} as sessions_with_purchase,
-        {{ safe_divide(count_where('has_purchase'), 'count(*)') }} as conversion_rate,
+        {{ kpi_formula('conversion_rate') }} as conversion_rate,
         {{ wilson_bound(count_where('has_purchase'), 'count(*)', 'low') }} as conversion_rate_low,
         {{ wilson_bound(count_where('has_purchase'), 'count(*)', 'high') }} as conversion_rate_high,
         coalesce({{ sum_money('revenue_usd') }}, 0) as revenue_usd,
@@ -35,7 +35,7 @@ profiles as (
         {{ safe_divide(count_where("device_category = 'tablet'"), 'count(*)') }} as tablet_share,
         {{ safe_divide(count_where('is_new_user'), 'count(*)') }} as new_user_share,
         {{ safe_divide(count_where('has_add_to_cart'), 'count(*)') }} as cart_rate,
-        {{ safe_divide(count_where('is_cart_abandoned'), count_where('has_add_to_cart')) }} as cart_abandonment_rate
+        {{ kpi_formula('cart_abandonment_rate') }} as cart_abandonment_rate
     from scored
     group by segment_id, segment_name
 ),
