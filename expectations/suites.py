@@ -43,7 +43,7 @@ class Expectation(BaseModel):
 
 
 class Suite(BaseModel):
-    """A suite: expectations over the tables that `landing.py` or `marts.py` prepare for it."""
+    """A suite: expectations over the tables that the files of `sql/<suite>/` make."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -38,7 +38,7 @@ class Statement:
     values: tuple[Any, ...] | None
 
 
-class _SettingsOfAnotherProject(Settings):
+class SettingsOfAnotherProject(Settings):
     """Settings whose dbt project lies elsewhere: a copy that something was changed in."""
 
     project: Path
@@ -54,7 +54,7 @@ def make_recorded_settings(home: Path, *, project: Path | None = None) -> Settin
     values: dict[str, Any] = {"home": home, "source": str(home / "export"), "property_timezone": "America/Los_Angeles"}
     # the tables are tiny: a second thread would only wait
     values["duckdb_threads"] = 1
-    return Settings(**values) if project is None else _SettingsOfAnotherProject(**values, project=project)
+    return Settings(**values) if project is None else SettingsOfAnotherProject(**values, project=project)
 
 
 class RecordedBuilds:

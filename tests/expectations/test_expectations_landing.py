@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+import yaml
 from jinja2 import Environment
 from tiny_stores import day, read_results, write_day
 
@@ -19,6 +20,7 @@ from expectations.scope import open_memory
 from expectations.suites import load_suite
 from foundation.settings import PROJECT_DIR, Settings
 from ingest.job import load_changed_days
+from tests.dbt_project.recorded_builds import SettingsOfAnotherProject
 from warehouse.lake import SourceFile, partition_dir, read_manifests
 
 # expectation -> severity, and the days or subjects of the broken lake that miss it
@@ -244,8 +246,22 @@ def test_timestamps_are_judged_in_the_property_zone(
     assert prepared(settings, "select timestamp_outside_share from days") == [(expected,)]
 
 
-def test_what_is_to_be_quarantined_is_what_dbt_quarantines(settings: Settings) -> None:
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {},
+        {"earliest_micros_from_event_date": 0, "latest_micros_from_event_date": 43_200_000_000},
+        {"earliest_event_timestamp": 1_785_758_400_000_000},
+        {"latest_event_timestamp": 1_785_758_400_000_000},
+    ],
+)
+def test_what_is_to_be_quarantined_is_what_dbt_quarantines(tmp_path: Path, bounds: dict[str, int]) -> None:
     """Each row has another date, name or time, right or wrong; the reason is that of the macro itself."""
+    project = yaml.safe_load((PROJECT_DIR / "dbt_project" / "dbt_project.yml").read_text())
+    assert bounds.keys() <= project["vars"].keys()
+    project["vars"] |= bounds
+    (tmp_path / "dbt_project.yml").write_text(yaml.safe_dump(project))
+    settings = SettingsOfAnotherProject(home=tmp_path / "home", property_timezone="UTC", project=tmp_path)
     date, other = f"{day(0):%Y%m%d}", f"{day(1):%Y%m%d}"
     dates = [
         date,
@@ -276,6 +292,7 @@ def test_what_is_to_be_quarantined_is_what_dbt_quarantines(settings: Settings) -
     macros = PROJECT_DIR / "dbt_project" / "macros"
     template = (macros / "engine" / "functions.sql").read_text() + (macros / "project" / "rules.sql").read_text()
     sql = Environment()  # noqa: S701  (SQL, no HTML)
+    sql.globals["var"] = project["vars"].__getitem__
     reason = sql.from_string(template + "{{ quarantine_reason() }}").render()
     with duckdb.connect() as connection:
         [(to_quarantine,)] = connection.execute(

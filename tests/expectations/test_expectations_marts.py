@@ -280,6 +280,17 @@ def test_predictions_without_scores_are_an_error(settings: Settings) -> None:
         prepare_scores(connection, settings)
 
 
+def test_a_rate_is_found_by_its_name(settings: Settings) -> None:
+    tables = ("marts.agg_kpis_daily", "marts.agg_kpis_daily_by_dimension")
+    new = [f"alter table {table} add column return_rate double; update {table} set return_rate = 2" for table in tables]
+    write_build(settings, *new)
+    with open_memory(settings) as (_, connection):
+        prepare_marts(connection, settings)
+        for table in ("rates", "dimension_rates"):
+            found = f"select distinct rate_name from {table} where rate > 1"
+            assert connection.execute(found).fetchall() == [("return_rate",)]
+
+
 def test_date_that_one_table_lacks_is_seen(settings: Settings) -> None:
     write_build(settings, "insert into ops.ingest_ledger values ('2026-08-06', 5)")
     with open_memory(settings) as (_, connection):

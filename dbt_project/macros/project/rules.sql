@@ -5,18 +5,20 @@
     nullif(nullif({{ trimmed(value) }}, ''), '(not set)')
 {%- endmacro %}
 
-{#- Why a raw row is no event at all; null for a good one. Order matters: the first reason is given. -#}
+{#- Why a raw row is no event at all; null for a good one. Order matters: the first reason is given. The landing suite
+    counts such rows before a build (expectations/sql/landing/event_profile_batch.sql), with the same vars. -#}
 {% macro quarantine_reason() -%}
     case
         when event_name is null or {{ trimmed('event_name') }} = '' then 'missing_event_name'
         when event_timestamp is null then 'missing_event_timestamp'
-        -- 2010 to 2100: outside it nothing was measured, and the clock or the unit is wrong
-        when event_timestamp not between 1262304000000000 and 4102444800000000 then 'impossible_event_timestamp'
+        when
+            event_timestamp not between {{ var('earliest_event_timestamp') }} and {{ var('latest_event_timestamp') }}
+            then 'impossible_event_timestamp'
         when {{ date_from_yyyymmdd('event_date') }} is null then 'impossible_event_date'
         when cast({{ date_from_yyyymmdd('event_date') }} as varchar) != lake_day then 'event_date_of_another_day'
-        -- four days around noon: GA4 takes hits up to 72 hours late, further away a clock is wrong, and a session lasts years
         when
-            event_timestamp - {{ micros_of(date_from_yyyymmdd('event_date')) }} not between -302400000000 and 388800000000
+            event_timestamp - {{ micros_of(date_from_yyyymmdd('event_date')) }}
+            not between {{ var('earliest_micros_from_event_date') }} and {{ var('latest_micros_from_event_date') }}
             then 'event_timestamp_far_from_event_date'
     end
 {%- endmacro %}

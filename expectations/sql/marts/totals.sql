@@ -1,0 +1,53 @@
+-- One row of differences over everything.
+create table totals as
+with counted as (
+    select coalesce(sum(staged_rows - cookieless_rows), 0) as identified
+    from warehouse.ops.event_counts
+),
+
+in_sessions as (
+    select
+        coalesce(sum(event_count), 0) as events,
+        coalesce(sum(revenue_usd), 0) as revenue_usd
+    from warehouse.marts.fct_sessions
+),
+
+purchases as (
+    select coalesce(sum(revenue_usd), 0) as revenue_usd
+    from warehouse.marts.fct_purchases
+),
+
+kpis as (
+    select coalesce(sum(revenue_usd), 0) as revenue_usd
+    from warehouse.marts.agg_kpis_daily
+),
+
+orphans as (
+    select count(*) as purchases
+    from warehouse.marts.fct_purchases
+    anti join warehouse.marts.fct_sessions on fct_purchases.session_id = fct_sessions.session_id
+),
+
+age as (
+    select
+        datediff(
+            'day',
+            (select max(event_date) from warehouse.ops.ingest_ledger),
+            cast(timezone(getvariable('property_timezone'), timezone('UTC', as_of)) as date)
+        ) as days
+    from warehouse.ops.build_info
+)
+
+select
+    'all dates' as subject,
+    cast(counted.identified - in_sessions.events as bigint) as events_off_sessions,
+    in_sessions.revenue_usd - purchases.revenue_usd as session_revenue_off_usd,
+    kpis.revenue_usd - purchases.revenue_usd as kpi_revenue_off_usd,
+    orphans.purchases as purchases_without_session,
+    age.days as days_behind
+from counted
+cross join in_sessions
+cross join purchases
+cross join kpis
+cross join orphans
+cross join age;
