@@ -42,14 +42,8 @@
     cast({{ numerator }} as double) / nullif(cast({{ denominator }} as double), 0)
 {%- endmacro %}
 
-{#- Natural logarithm. -#}
 {% macro natural_log(value) -%}
     ln({{ value }})
-{%- endmacro %}
-
-{#- Logarithm of base 2. -#}
-{% macro log_base_2(value) -%}
-    log2({{ value }})
 {%- endmacro %}
 
 {% macro hash_of(columns) -%}
@@ -66,7 +60,6 @@
     nullif(regexp_extract({{ value }}, '{{ pattern }}', 1{% if flags %}, '{{ flags }}'{% endif %}), '')
 {%- endmacro %}
 
-{#- True where the pattern matches the whole value. -#}
 {% macro regex_full_match(value, pattern) -%}
     regexp_full_match({{ value }}, '{{ pattern }}')
 {%- endmacro %}
@@ -91,7 +84,6 @@
     )
 {%- endmacro %}
 
-{#- Sum of one field over a list of structs. -#}
 {% macro sum_of_field(list, field) -%}
     list_sum(list_transform({{ list }}, lambda s: s.{{ field }}))
 {%- endmacro %}
@@ -100,7 +92,6 @@
     contains({{ value }}, '{{ part }}')
 {%- endmacro %}
 
-{#- The last part of a path. -#}
 {% macro file_name(path) -%}
     parse_filename({{ path }})
 {%- endmacro %}

@@ -29,10 +29,9 @@
     {{ return({'relations': [target_relation]}) }}
 {% endmaterialization %}
 
-{#- Rewrites whole date partitions: `incremental_predicates` say which rows the build touches, and the model itself must
-    select exactly those. A touched partition that has become empty disappears, which a delete by key would miss. A
-    changed project is built anew from an empty file, so that the columns are always those of the model.
-    On Spark and BigQuery the same models use insert_overwrite by partition. -#}
+{#- Rewrites the dates, devices or people that a build touches: `incremental_predicates` say which rows these are, and the
+    model itself must select exactly those. What has none left disappears, which a delete by key would miss. A changed
+    project is built anew from an empty file, so that the columns are always those of the model. -#}
 {% materialization incremental, adapter='duckdb' %}
     {%- set target_relation = this.incorporate(type='table') -%}
     {%- set predicates = config.get('incremental_predicates') -%}

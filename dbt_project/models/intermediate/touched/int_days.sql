@@ -1,6 +1,5 @@
 {{ config(pre_hook="{{ remember_previous('ops.previous_days', this) }}") }}
 
--- Every date that was exported, and whether GA4 can still rewrite it.
 with days as (
     select
         event_date as kpi_date,

@@ -1,4 +1,3 @@
--- The devices whose sessions, purchases or owner this build changes.
 {% if is_full_build() %}
     select user_pseudo_id
     from {{ ref('int_sessions') }}
