@@ -6,6 +6,7 @@
 
 -- depends_on: {{ ref('int_touched_kpi_dates') }}
 {% set dimensions = ['device_category', 'default_channel_group', 'country', 'browser', 'landing_page'] %}
+{% set kpis = measured_kpis('dimension') %}
 
 with measured as (
     {% for dimension in dimensions %}
@@ -13,7 +14,7 @@ with measured as (
             session_date as kpi_date,
             '{{ dimension }}' as dimension,
             coalesce({{ dimension }}, '(not set)') as dimension_value,
-            {{ measured_kpis('dimension') }}
+            {{ kpis }}
         from {{ ref('fct_sessions') }}
         {% if is_incremental() %}
             where {{ is_touched_kpi_date('session_date') }}
