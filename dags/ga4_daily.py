@@ -91,14 +91,8 @@ def ga4_daily() -> None:
         """Score new and changed sessions with the champion models."""
         from foundation.settings import load_settings
         from ml.jobs.score import score_sessions as score
-        from warehouse.transaction import champion_versions, record_champions
 
-        settings = load_settings()
-        seen = champion_versions(settings)
-        report = score(settings)
-        used = {name: version for name, version in report.champions.items() if version}
-        record_champions(settings, seen=seen, used=used)
-        return report.to_dict()
+        return score(load_settings()).to_dict()
 
     @task(pool=WAREHOUSE_POOL)
     def build_scores() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from foundation.durable import sync, write_durably
 from foundation.errors import FunnelhouseError
 from foundation.settings import Settings
 from warehouse.lake import MANIFEST_NAME, PARTITION_PREFIX, Manifest, partition_dir
@@ -92,7 +93,7 @@ def put_partition(settings: Settings, manifest: Manifest, folder: Path) -> None:
     Readers of the folder see the old day, for an instant none, or the new one, and never a mixture.
     """
     for name in manifest.lake_files:
-        _sync(folder / name)
+        sync(folder / name)
     _write_manifest(folder / MANIFEST_NAME, manifest)
     target = partition_dir(settings, dt.date.fromisoformat(manifest.event_date))
     if target.exists():
@@ -100,11 +101,11 @@ def put_partition(settings: Settings, manifest: Manifest, folder: Path) -> None:
         old.parent.mkdir(parents=True, exist_ok=True)
         target.rename(old)
         folder.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
         shutil.rmtree(old)
     else:
         folder.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
 
 
 def refresh_manifest(settings: Settings, manifest: Manifest) -> None:
@@ -125,7 +126,7 @@ def retire_partition(settings: Settings, manifest: Manifest) -> Path:
         target = base.with_name(f"{base.name}-{number}")
     target.parent.mkdir(parents=True, exist_ok=True)
     source.rename(target)
-    _sync(source.parent)
+    sync(source.parent)
     return target
 
 
@@ -136,14 +137,4 @@ def is_whole(settings: Settings, manifest: Manifest) -> bool:
 
 
 def _write_manifest(path: Path, manifest: Manifest) -> None:
-    path.write_text(manifest.to_json() + "\n", encoding="utf-8")
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    """Make a file, or the names in a folder, outlast a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_durably(path, f"{manifest.to_json()}\n".encode())

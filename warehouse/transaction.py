@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-import os
 import secrets
 import shutil
 import sqlite3
@@ -18,8 +17,10 @@ from typing import Any
 import duckdb
 
 from foundation.connect import open_build, open_published
+from foundation.durable import sync
 from foundation.errors import FunnelhouseError
 from foundation.settings import Settings
+from warehouse.champions import read_champion_versions
 from warehouse.lake import carry_unknown_columns, read_manifests
 
 SCHEMAS = ("staging", "intermediate", "marts", "ml", "ops")
@@ -73,7 +74,7 @@ def plan_build(settings: Settings, *, now: dt.datetime | None = None) -> BuildPl
     reasons = [f"{len(touched)} days are new, rewritten or gone"] if touched else []
     if matured:
         reasons.append(f"{matured} provisional days have become complete")
-    if champions != json.dumps(champion_versions(settings), sort_keys=True):
+    if champions != json.dumps(read_champion_versions(settings.models_dir), sort_keys=True):
         reasons.append("the champion models have changed")
     return BuildPlan(reasons, touched, False)
 
@@ -166,30 +167,17 @@ def publish(settings: Settings, *, run_id: str) -> bool:
         _copy_state(connection, settings)
         connection.execute("update ops.build_info set published_at = ?", [_utc_naive(dt.datetime.now(dt.UTC))])
         connection.execute("checkpoint")
-    with settings.build_path.open("rb+") as file:
-        os.fsync(file.fileno())
+    sync(settings.build_path)
     settings.build_path.replace(settings.published_path)
     if answered is not None and _read_rebuild_request(settings) == answered:
         _rebuild_request(settings).unlink()
-    directory = os.open(settings.published_path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync(settings.published_path.parent)
     return True
-
-
-def champion_versions(settings: Settings) -> dict[str, str]:
-    """Name and version of each champion on disk."""
-    return {
-        path.parent.name: str(json.loads(path.read_text(encoding="utf-8"))["version"])
-        for path in sorted(settings.models_dir.glob("*/champion.json"))
-    }
 
 
 def unused_models(settings: Settings, names: Collection[str]) -> list[str]:
     """The models without a champion, or with one that the published warehouse was not scored with."""
-    champions = champion_versions(settings)
+    champions = read_champion_versions(settings.models_dir)
     with open_published(settings) as connection:
         (used,) = _one(connection, "select champions_used from ops.build_info")
     # on disk but not used: it was refused, for example because the features have changed since

@@ -7,7 +7,6 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -18,8 +17,16 @@ from typing import Any
 
 from sklearn.pipeline import Pipeline
 
+from foundation.durable import sync, write_durably
 from foundation.errors import FunnelhouseError
 from ml.core.contract import ContractError, FeatureContract
+from warehouse.champions import (
+    VERSION_PATTERN,
+    WRITING_PREFIX,
+    read_champion,
+    remove_champion,
+    write_champion,
+)
 
 # To name a numpy or scipy function, skops asks every loaded module whether it has one of that name. Airflow's answer
 # with a warning each time: a thousand lines in the log of a training.
@@ -29,14 +36,10 @@ import skops.io  # noqa: E402
 MODEL_FILE = "model.skops"
 MANIFEST_FILE = "manifest.json"
 CARD_FILE = "model_card.html"
-CHAMPION_FILE = "champion.json"
 LAST_REPORT_FILE = "last_training.json"
-WRITING_PREFIX = ".writing-"
 MANIFEST_HASH = "manifest_sha256"
 FORMAT = 2  # of the files of a version; raise it when an older one can't be read any more
-MAX_HISTORY = 20  # earlier champions that a rollback can reach
 ONLY = "all"  # the key of a model that is one pipeline
-VERSION_PATTERN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 # What our own pipelines hold beyond what skops trusts by itself (scikit-learn's estimators, numpy's arrays and ufuncs).
 # Reviewed: each only holds or describes data; `partial` is loaded only around a function that is itself on the list.
@@ -133,9 +136,9 @@ class ModelRegistry:
         folder = self.root / name
         temporary = folder / f"{WRITING_PREFIX}{version}"
         temporary.mkdir(parents=True)
-        _write_durably(temporary / MODEL_FILE, content)
+        write_durably(temporary / MODEL_FILE, content)
         if card is not None:
-            _write_durably(temporary / CARD_FILE, card.encode())
+            write_durably(temporary / CARD_FILE, card.encode())
         full = {
             **manifest,
             "format": FORMAT,
@@ -145,10 +148,10 @@ class ModelRegistry:
             "model_sha256": sha256,
             "trusted_types": sorted(skops.io.get_untrusted_types(data=content)),
         }
-        _write_durably(temporary / MANIFEST_FILE, _to_json({**full, MANIFEST_HASH: _hash_manifest(full)}))
-        _sync_folder(temporary)
+        write_durably(temporary / MANIFEST_FILE, _to_json({**full, MANIFEST_HASH: _hash_manifest(full)}))
+        sync(temporary)
         os.rename(temporary, folder / version)  # noqa: PTH104
-        _sync_folder(folder)
+        sync(folder)
         return version
 
     def promote(self, name: str, version: str, *, reason: str) -> None:
@@ -160,44 +163,30 @@ class ModelRegistry:
             raise ModelRefusedError(
                 f"{name} has no version {version}: `python -m ml models` lists what there is in {self.root}"
             )
-        earlier = self._read_champion(name)
-        history = [] if earlier is None else [*earlier.get("history", []), earlier["version"]]
-        self._write_champion(name, version, reason, [entry for entry in history if entry != version])
+        earlier = read_champion(self.root, name)
+        history = [] if earlier is None else [*earlier.history, earlier.version]
+        kept = [entry for entry in history if entry != version]
+        write_champion(self.root, name, version, reason=reason, history=kept)
 
     def roll_back(self, name: str) -> tuple[str, str]:
         """Make the previous champion the champion again; returns the version that was it, and the one that is.
 
         Raises `ModelRefusedError` where there is no earlier one on disk.
         """
-        champion = self._read_champion(name)
+        champion = read_champion(self.root, name)
         if champion is None:
             raise ModelRefusedError(f"{name} has no champion: there is nothing to roll back")
-        history = list(champion.get("history", []))
+        history = list(champion.history)
         while history:
             version = history.pop()
             if (self.root / name / version / MANIFEST_FILE).exists():
-                self._write_champion(name, version, f"rolled back from {champion['version']}", history)
-                return champion["version"], version
+                reason = f"rolled back from {champion.version}"
+                write_champion(self.root, name, version, reason=reason, history=history)
+                return champion.version, version
         raise ModelRefusedError(
-            f"{name}: no champion before {champion['version']} is known; promote a version with "
+            f"{name}: no champion before {champion.version} is known; promote a version with "
             f"`python -m ml models promote {name} VERSION`, or retire it with `python -m ml retire {name}`"
         )
-
-    def _write_champion(self, name: str, version: str, reason: str, history: list[str]) -> None:
-        text = _to_json(
-            {
-                "version": version,
-                "reason": reason,
-                "previous": history[-1] if history else None,
-                "history": history[-MAX_HISTORY:],
-                "promoted_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-            }
-        )
-        folder = self.root / name
-        temporary = folder / f"{WRITING_PREFIX}{CHAMPION_FILE}"
-        _write_durably(temporary, text)
-        os.replace(temporary, folder / CHAMPION_FILE)  # noqa: PTH105
-        _sync_folder(folder)
 
     def card_path(self, name: str, version: str) -> Path:
         """Where the model card of a version lies."""
@@ -215,31 +204,20 @@ class ModelRegistry:
         oldest = min((model["trained_at"] for model in entries), default=report["trained_at"])
         report = {**report, "models": entries, "trained_at": oldest}
         temporary = self.root / f".{LAST_REPORT_FILE}"
-        _write_durably(temporary, _to_json(report))
+        write_durably(temporary, _to_json(report))
         temporary.replace(path)
 
     def retire(self, name: str) -> str | None:
         """Leave a model without a champion; returns the version that was it. Its files stay."""
         previous = self.champion_version(name)
         if previous is not None:
-            (self.root / name / CHAMPION_FILE).unlink()
-            _sync_folder(self.root / name)
+            remove_champion(self.root, name)
         return previous
 
     def champion_version(self, name: str) -> str | None:
         """The champion's version, None where there is none."""
-        champion = self._read_champion(name)
-        return None if champion is None else str(champion["version"])
-
-    def _read_champion(self, name: str) -> dict[str, Any] | None:
-        path = self.root / name / CHAMPION_FILE
-        if not path.exists():
-            return None
-        champion = _read_json(path)
-        for version in (champion.get("version"), *champion.get("history", [])):
-            if not isinstance(version, str) or not VERSION_PATTERN.fullmatch(version):
-                raise ModelRefusedError(f"{path}: {version!r} is not a version; train again or restore the file")
-        return champion
+        champion = read_champion(self.root, name)
+        return None if champion is None else champion.version
 
     def load_champion(self, name: str) -> StoredModel | None:
         """The champion, checked as `load` checks; None where there is none."""
@@ -325,18 +303,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ModelRefusedError(f"{path} holds no JSON object: {_ADVICE}")
     return values
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -38,6 +38,8 @@ from ml.io.predictions import (
 from ml.io.registry import ModelOutdatedError, ModelRegistry, StoredModel
 from ml.jobs.propensity import restore_propensity
 from ml.jobs.report import FULL, PRECHECKOUT, SEGMENTS
+from warehouse.champions import read_champion_versions
+from warehouse.transaction import record_champions
 
 log = logging.getLogger(__name__)
 
@@ -87,58 +89,73 @@ def score_sessions(settings: Settings, *, batch_rows: int = BATCH_ROWS) -> Score
     at which it is at risk and for which there is a model, null where there is none. Both propensities are moved, day by
     day, to the purchase rate of the days that were final when the day began. A champion whose contract differs from the
     YAML's, or that an older Funnelhouse wrote, is refused: its scores are empty until it is trained again, and the rest
-    of the run goes on. Raises `ContractMismatchError` if the tables differ from the YAML; `ModelRefusedError` for a
-    broken or foreign model file.
+    of the run goes on. The build notes which champions were seen, of which a later change brings the next build, and
+    which were used. Raises `ContractMismatchError` if the tables differ from the YAML; `ModelRefusedError` for a broken
+    or foreign model file; `warehouse.champions.ChampionError` for a `champion.json` that names no version.
     """
     begun = time.monotonic()
     sessions, prefixes = require_tables(contract_path(settings))
+    # before the models are loaded: one that is promoted in between counts as not seen, and brings the next build
+    seen = read_champion_versions(settings.models_dir)
     stored, refused = _load_champions(ModelRegistry(settings.models_dir), sessions, prefixes)
     versions = ChampionVersions(*(None if model is None else model.version for model in stored))
-    scored_at = dt.datetime.now(dt.UTC).replace(microsecond=0)
     with open_build(settings) as connection:
         check_table(connection, sessions)
         check_table(connection, prefixes)
-        ensure_table(connection)
-        write_versions(connection, [model for model in stored[:2] if model is not None])
-        to_score = list_sessions_to_score(connection, versions)
-        orphans = count_orphans(connection)
-        if to_score or orphans:
-            connection.execute("begin transaction")
-            try:
-                champions = _Champions(
-                    full=_prepare(connection, stored[0], sessions),
-                    precheckout=_prepare(connection, stored[1], prefixes),
-                    segments=stored[2],
-                )
-                delete_stale(connection)
-                for first in range(1, to_score + 1, batch_rows):
-                    batch = _score_batch(connection, champions, sessions, first, first + batch_rows - 1)
-                    insert_batch(connection, batch, versions, scored_at=scored_at)
-                    log.info("scored %s of %s sessions", f"{min(first + batch_rows - 1, to_score):,}", f"{to_score:,}")
-            except BaseException:
-                connection.execute("rollback")
-                raise
-            connection.execute("commit")
+        scored, deleted = _bring_up_to_date(connection, stored, versions, sessions, prefixes, batch_rows)
         row = connection.execute(f"select count(*) from {TABLE}").fetchone()
+    champions = asdict(versions)
+    record_champions(settings, seen=seen, used={name: version for name, version in champions.items() if version})
     message = (
-        f"scored {to_score:,} sessions, deleted {orphans:,} predictions without a session"
-        if to_score or orphans
+        f"scored {scored:,} sessions, deleted {deleted:,} predictions without a session"
+        if scored or deleted
         else "nothing to score: every session has its scores from the champions"
     )
     log.info(message)
     return ScoreReport(
-        scored=to_score,
-        deleted=orphans,
+        scored=scored,
+        deleted=deleted,
         sessions=0 if row is None else int(row[0]),
-        champions={
-            FULL: versions.propensity_full,
-            PRECHECKOUT: versions.propensity_precheckout,
-            SEGMENTS: versions.segments,
-        },
+        champions=champions,
         refused=refused,
         seconds=round(time.monotonic() - begun, 2),
         message=message,
     )
+
+
+def _bring_up_to_date(
+    connection: duckdb.DuckDBPyConnection,
+    stored: tuple[StoredModel | None, ...],
+    versions: ChampionVersions,
+    sessions: FeatureTable,
+    prefixes: FeatureTable,
+    batch_rows: int,
+) -> tuple[int, int]:
+    """Score what has to be and delete what has no session any more; how many of each."""
+    scored_at = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    ensure_table(connection)
+    write_versions(connection, [model for model in stored[:2] if model is not None])
+    to_score = list_sessions_to_score(connection, versions)
+    orphans = count_orphans(connection)
+    if not to_score and not orphans:
+        return 0, 0
+    connection.execute("begin transaction")
+    try:
+        champions = _Champions(
+            full=_prepare(connection, stored[0], sessions),
+            precheckout=_prepare(connection, stored[1], prefixes),
+            segments=stored[2],
+        )
+        delete_stale(connection)
+        for first in range(1, to_score + 1, batch_rows):
+            batch = _score_batch(connection, champions, sessions, first, first + batch_rows - 1)
+            insert_batch(connection, batch, versions, scored_at=scored_at)
+            log.info("scored %s of %s sessions", f"{min(first + batch_rows - 1, to_score):,}", f"{to_score:,}")
+    except BaseException:
+        connection.execute("rollback")
+        raise
+    connection.execute("commit")
+    return to_score, orphans
 
 
 def _load_champions(

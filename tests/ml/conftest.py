@@ -185,7 +185,8 @@ def write_tables(path: Path, shop: Shop, *, touched_from: dt.date | None = None,
         connection.execute(
             "create or replace table ops.build_info as select 'run' as run_id, "
             "timestamp '2026-04-01 00:00:00' as as_of, "
-            "cast(? as date) as touched_from, cast(? as boolean) as is_full_rebuild",
+            "cast(? as date) as touched_from, cast(? as boolean) as is_full_rebuild, "
+            "'{}' as champions_seen, '{}' as champions_used",
             [touched_from, is_full_rebuild],
         )
 

@@ -147,7 +147,6 @@ def publish_again(settings: HomeSettings, shop: Shop) -> None:
             select session_id, 0.2 as {FULL}, '{versions[FULL]}' as {FULL}_version,
                 0.2 as {PRECHECKOUT}, '{versions[PRECHECKOUT]}' as {PRECHECKOUT}_version
             from ml.feat_sessions;
-            alter table ops.build_info add column if not exists champions_used varchar;
             update ops.build_info set champions_used = '{json.dumps(versions)}'
             """
         )

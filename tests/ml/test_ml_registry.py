@@ -21,6 +21,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from foundation.settings import PROJECT_DIR
 from ml.core.contract import Feature, FeatureContract
 from ml.io.registry import MANIFEST_HASH, ModelOutdatedError, ModelRefusedError, ModelRegistry, _hash_manifest
+from warehouse.champions import ChampionError
 
 CONTRACT = FeatureContract("feat_sessions", "1", (Feature("page_views", "BIGINT", "numeric", "events", False),))
 WHEN = dt.datetime(2026, 3, 1, 12, 0, tzinfo=dt.UTC)
@@ -142,7 +143,7 @@ def test_missing_and_changed_files_are_refused(registry: ModelRegistry) -> None:
     with pytest.raises(ModelRefusedError, match=r"manifest\.json can't be read"):
         registry.load("toy", version)
     (registry.root / "toy" / "champion.json").write_text('{"version": "../../elsewhere"}')
-    with pytest.raises(ModelRefusedError, match="is not a version"):
+    with pytest.raises(ChampionError, match="is not a version"):
         registry.load_champion("toy")
 
 

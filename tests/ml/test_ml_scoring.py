@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from ml.core.errors import TrainingDataError
 from ml.io.registry import ModelRefusedError, ModelRegistry
 from ml.jobs.report import FULL, PRECHECKOUT, SEGMENTS
 from ml.jobs.score import score_sessions
+from warehouse.champions import ChampionError, read_champion_versions
 
 SCORED = ["session_id", "session_date", "propensity_full", "propensity_full_version", "propensity_precheckout"]
 SCORED += ["propensity_precheckout_version", "precheckout_decision_point", "segment_id", "segment_name"]
@@ -178,7 +180,13 @@ def test_a_champion_of_another_contract_is_refused_and_the_others_score(settings
     assert report.champions[FULL] is None and report.champions[PRECHECKOUT] is not None
     with open_build(settings, read_only=True) as connection:
         counts = connection.execute("select count(*), count(propensity_full) from ml.session_predictions").fetchall()
+        seen, used = map(
+            json.loads, connection.execute("select champions_seen, champions_used from ops.build_info").fetchall()[0]
+        )
     assert counts == [(len(shop.sessions), 0)]
+    # seen, so that it is no reason to build again and again; not used, so that it is trained anew
+    assert seen == read_champion_versions(settings.models_dir) and FULL in seen
+    assert used == {PRECHECKOUT: seen[PRECHECKOUT]}
 
 
 def test_a_tampered_champion_is_refused_and_the_old_scores_stay(
@@ -190,6 +198,18 @@ def test_a_tampered_champion_is_refused_and_the_old_scores_stay(
     path = next(settings.models_dir.glob(f"{PRECHECKOUT}/*/model.skops"))
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ModelRefusedError, match="sha256 differs"):
+        score_sessions(settings)
+    pd.testing.assert_frame_equal(read(), before)
+
+
+def test_a_damaged_champion_stops_the_scoring_and_the_old_scores_stay(
+    settings: HomeSettings, read: Callable[[], pd.DataFrame]
+) -> None:
+    score_sessions(settings)
+    before = read()
+    path = settings.models_dir / SEGMENTS / "champion.json"
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(ChampionError, match=f"models promote {SEGMENTS} VERSION"):
         score_sessions(settings)
     pd.testing.assert_frame_equal(read(), before)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import shutil
 import signal
@@ -33,6 +34,7 @@ from warehouse.transaction import (
 )
 
 PROJECT = Path(__file__).resolve().parents[2]
+VERSION = "20260801T090000Z-0123abcd"
 
 
 @pytest.fixture(scope="module")
@@ -122,17 +124,17 @@ def test_another_champion_is_a_reason_and_an_unused_one_is_named(published: Sett
     assert unused_models(published, ["segments"]) == ["segments"]
     champion = published.models_dir / "segments" / "champion.json"
     champion.parent.mkdir(parents=True)
-    champion.write_text('{"version": "v1"}', encoding="utf-8")
+    champion.write_text(json.dumps({"version": VERSION}), encoding="utf-8")
     assert plan_build(published).reasons == ["the champion models have changed"]
     assert unused_models(published, ["segments"]) == ["segments"]
     begin(published, run_id="scored")
-    record_champions(published, seen={"segments": "v1"}, used={})
+    record_champions(published, seen={"segments": VERSION}, used={})
     publish(published, run_id="scored")
     # seen and refused: no reason to build again and again, and one to train
     assert plan_build(published).reasons == []
     assert unused_models(published, ["segments"]) == ["segments"]
     begin(published, run_id="scored again")
-    record_champions(published, seen={"segments": "v1"}, used={"segments": "v1"})
+    record_champions(published, seen={"segments": VERSION}, used={"segments": VERSION})
     publish(published, run_id="scored again")
     assert plan_build(published).reasons == []
     assert unused_models(published, ["segments", "other"]) == ["other"]
