@@ -17,12 +17,12 @@ from foundation.settings import Settings
 from ml.core.contract import FeatureContract, FeatureTable, forbid_late_funnel
 from ml.core.propensity import NotTrained, explain_thin_sessions
 from ml.core.segmentation import (
-    PreviousSegments,
     SegmentationData,
     TrainedSegments,
     behaviour_contract,
     train_segments,
 )
+from ml.core.segments import SegmentSet
 from ml.io.contracts import check_table, contract_path, require_tables
 from ml.io.frames import read_frame
 from ml.io.registry import ModelRegistry
@@ -148,7 +148,7 @@ def _train_segments(
         has_cart=frame["has_cart"].to_numpy(dtype=bool) if knows_carts else None,
     )
     champion = [stored for stored in registry.list_versions() if stored.name == SEGMENTS and stored.is_champion]
-    previous = PreviousSegments.from_manifest(champion[0].manifest) if champion else None
+    previous = SegmentSet.from_dict(champion[0].manifest) if champion else None
     trained = train_segments(data, previous=previous, seed=SEED)
     if isinstance(trained, NotTrained):
         return ModelReport(SEGMENTS, "not_trained", trained.why)
@@ -178,6 +178,5 @@ def _segment_manifest(
         "estimator": {"family": "k_means", "params": {"k": trained.k}, "seed": SEED, "chosen_by": trained.chosen_by},
         "choice_of_k": trained.choice,
         "ward_ari": trained.ward_ari,
-        "segment_space": trained.space.to_dict(),
-        "segments": [segment.to_dict() for segment in trained.segments],
+        **trained.found.to_dict(),
     }

@@ -15,23 +15,25 @@ from sklearn.metrics import adjusted_rand_score
 
 from ml.core.contract import Feature, FeatureContract
 from ml.core.propensity import NotTrained
-from ml.core.segmentation import (
-    BEHAVIOUR_FEATURES,
-    BOUNCED,
-    CLUSTER_FEATURES,
+from ml.core.segment_names import (
     MOBILE_SKIMMERS,
     NAMING_RULES,
     PLAIN_NAMES,
     SKIMMERS,
-    PreviousSegments,
+    match_segments,
+    name_segments,
+)
+from ml.core.segmentation import (
+    BEHAVIOUR_FEATURES,
+    BOUNCED,
+    CLUSTER_FEATURES,
     SegmentationData,
     TrainedSegments,
     behaviour_contract,
-    match_segments,
-    name_segments,
     predict_segments,
     train_segments,
 )
+from ml.core.segments import SegmentSet
 from sample_shop.options import Calendar, SampleOptions
 from sample_shop.records import EVENT_DTYPE, EVENT_NAMES, SESSION_DTYPE
 from sample_shop.simulate import simulate_chunk
@@ -50,7 +52,7 @@ def clear_data(seed: int, n: int = 1_500) -> tuple[SegmentationData, np.ndarray]
     return SegmentationData(features, labels, rng.random(n) < np.where(group == 0, 0.9, 0.4)), group
 
 
-def train(data: SegmentationData, seed: int = 0, previous: PreviousSegments | None = None) -> TrainedSegments:
+def train(data: SegmentationData, seed: int = 0, previous: SegmentSet | None = None) -> TrainedSegments:
     trained = train_segments(data, previous=previous, seed=seed)
     assert isinstance(trained, TrainedSegments)
     return trained
@@ -142,7 +144,7 @@ def test_matching_keeps_what_is_near_and_not_what_is_far() -> None:
 
 def test_a_segment_that_is_new_gets_a_new_id_and_a_new_name(clear: TrainedSegments) -> None:
     data, _ = clear_data(7)
-    again = train(data, previous=clear.space)
+    again = train(data, previous=clear.found)
     assert [(s.segment_id, s.name) for s in again.segments] == [(s.segment_id, s.name) for s in clear.segments]
     assert all(segment.is_kept for segment in again.segments)
     # the readers now stay on one page and search: nobody was like that before
@@ -151,7 +153,7 @@ def test_a_segment_that_is_new_gets_a_new_id_and_a_new_name(clear: TrainedSegmen
         searches=data.features["searches"].where(~readers, 40.0 + data.features["engagement_seconds"] % 7),
         engagement_seconds=data.features["engagement_seconds"].where(~readers, 9.0),
     )
-    third = train(SegmentationData(changed, data.labels, data.is_mobile), previous=again.space)
+    third = train(SegmentationData(changed, data.labels, data.is_mobile), previous=again.found)
     known = {segment.segment_id: segment.name for segment in clear.segments}
     new = [segment for segment in third.segments if not segment.is_kept]
     assert len(new) == 1 and new[0].segment_id == max(known) + 1 and new[0].name not in known.values()
@@ -214,7 +216,7 @@ def test_names_stay_with_the_sessions_over_five_weekly_trainings(
 ) -> None:
     data, days = sample
     last_day = dt.date(2026, 9, 30)
-    previous: PreviousSegments | None = None
+    previous: SegmentSet | None = None
     before: np.ndarray | None = None
     for week in range(6):
         known = days <= np.datetime64(last_day - dt.timedelta(days=7 * (5 - week)))
@@ -235,7 +237,5 @@ def test_names_stay_with_the_sessions_over_five_weekly_trainings(
             first = now
         before = now
         # as the manifest keeps it
-        manifest = {"segments": [s.to_dict() for s in trained.segments], "segment_space": trained.space.to_dict()}
-        previous = PreviousSegments.from_manifest(json.loads(json.dumps(manifest, sort_keys=True)))
+        previous = SegmentSet.from_dict(json.loads(json.dumps(trained.found.to_dict(), sort_keys=True)))
     assert (before == first).mean() >= 0.95
-    assert PreviousSegments.from_manifest({"segments": []}) is None
