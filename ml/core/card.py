@@ -22,6 +22,7 @@ from ml.core.charts import (
 from ml.core.drift import MIN_PSI, NULL_QUANTILE, FeatureDrift, RateDrift
 from ml.core.evaluation import BASE_RATE, BEST_FLAG, CHAMPION, CHECKOUT_FLAG, Judgement
 from ml.core.metrics import Estimate
+from ml.core.record import PropensityRecord
 
 HIGH_INFLATION = 10.0
 SHOWN_METRICS = {
@@ -84,13 +85,13 @@ class HeldOutDrift:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a card shows: the manifest, the judgement on the held-out periods, and what was measured about features.
+    """What a card shows: the record, the judgement on the held-out periods, and what was measured about features.
 
     `drift` is a sentence that says why where it could not be measured.
     """
 
     name: str
-    manifest: dict[str, Any]
+    record: PropensityRecord
     judgement: Judgement
     importance: dict[str, Estimate]
     variance_inflation: dict[str, float]
@@ -124,10 +125,10 @@ def write_card(card: ModelCard) -> str:
         _section("Against simpler answers", _gains_table(judgement)),
         *(_section(*section) for section in _oracle(judgement)),
         _section("By group", _groups_tables(judgement)),
-        _section("Gates", _gates_table(card.manifest)),
+        _section("Gates", _gates_table(card.record)),
         _section("Features", _features(card)),
         _section("Drift", _drift(card)),
-        _section("How it was made", _making(card.manifest)),
+        _section("How it was made", _making(card.record)),
     ]
     title = escape(f"Model card: {card.name}")
     return (
@@ -192,13 +193,13 @@ def _show_metrics(metrics: dict[str, Estimate], keys: tuple[str, ...], sign: str
 
 
 def _summarise(card: ModelCard) -> str:
-    manifest, metrics = card.manifest, card.judgement.evaluation.metrics
+    metrics = card.judgement.evaluation.metrics
     auc, lift = metrics["roc_auc"].value, metrics["lift_at_10_percent"].value
-    estimator = FAMILY_NAMES[manifest["estimator"]["family"]]
-    split, data = manifest["split"], manifest["data"]
+    estimator = FAMILY_NAMES[card.record.estimator.family]
+    split, data = card.record.split, card.record.data
     sentences = [
-        f"{estimator[0].upper()}{estimator[1:]}; of {data['rows']:,} rows with {data['positives']:,} purchases those "
-        f"from {split['test_from']} to {split['test_to']} were kept to judge it: {card.judgement.evaluation.n:,} rows, "
+        f"{estimator[0].upper()}{estimator[1:]}; of {data.rows:,} rows with {data.positives:,} purchases those "
+        f"from {split.test_from} to {split.test_to} were kept to judge it: {card.judgement.evaluation.n:,} rows, "
         f"{card.judgement.evaluation.positives:,} with a purchase, which it had not seen.",
     ]
     if auc is not None and lift is not None:
@@ -206,7 +207,7 @@ def _summarise(card: ModelCard) -> str:
             f"Of a session with a purchase and one without, it gives the higher score to the right one in {auc:.1%} of "
             f"cases. The tenth of sessions with the highest scores holds {min(lift * 10, 100):.0f} % of the purchases."
         )
-    sentences.append(f"It was chosen as {manifest['estimator']['chosen_by']}.")
+    sentences.append(f"It was chosen as {card.record.estimator.chosen_by}.")
     return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
 
 
@@ -232,7 +233,7 @@ def _metrics_table(judgement: Judgement) -> str:
 
 
 def _note(card: ModelCard) -> str:
-    note = card.manifest["metrics_note"]
+    note = card.record.metrics_note
     return f"<p class='low'>{escape(note[0].upper() + note[1:])}.</p>"
 
 
@@ -283,9 +284,8 @@ def _groups_tables(judgement: Judgement) -> str:
     return "".join(parts) or "<p>No groups were given.</p>"
 
 
-def _gates_table(manifest: dict[str, Any]) -> str:
-    gates = manifest.get("gates") or []
-    if not gates:
+def _gates_table(record: PropensityRecord) -> str:
+    if record.candidacy is None:
         return "<p>This model was made to compare with; it can't become a champion.</p>"
     rows = [
         [
@@ -293,13 +293,13 @@ def _gates_table(manifest: dict[str, Any]) -> str:
             '<span class="good">passed</span>' if gate["passed"] else '<span class="bad">not passed</span>',
             escape(gate["seen"]),
         ]
-        for gate in gates
+        for gate in record.candidacy.gates
     ]
     return _table(["condition for becoming champion", "", "seen"], rows)
 
 
 def _features(card: ModelCard) -> str:
-    features = {feature["name"]: feature for feature in card.manifest["contract"]["features"]}
+    features = {feature.name: feature for feature in card.record.contract.features}
     rows = []
     for name in sorted(
         features, key=lambda name: -(card.importance[name].value or 0) if name in card.importance else 1
@@ -309,7 +309,7 @@ def _features(card: ModelCard) -> str:
         rows.append(
             [
                 escape(name),
-                escape(features[name]["kind"] + (", late funnel" if features[name]["late_funnel"] else "")),
+                escape(features[name].kind + (", late funnel" if features[name].late_funnel else "")),
                 _show(card.importance[name], "+") if name in card.importance else "not used",
                 f'<span class="bad">{shown}</span>' if (inflation or 0) > HIGH_INFLATION else shown,
             ]
@@ -352,24 +352,20 @@ def _drift(card: ModelCard) -> str:
     return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences) + note + table
 
 
-def _making(manifest: dict[str, Any]) -> str:
-    split, data = manifest["split"], manifest["data"]
+def _making(record: PropensityRecord) -> str:
+    split, data, estimator, contract = record.split, record.data, record.estimator, record.contract
     facts = {
-        "data": f"{data['relation']}, {data['rows']:,} rows, {data['users']:,} users, {data['first_date']} to "
-        f"{data['last_date']}",
-        "trained and calibrated on": f"{split['train_from']} up to {split['test_from']}, without it",
-        "rolling origins": "; ".join(
-            f"{fold['valid_from']} to {fold['valid_to']}" for fold in split["rolling_origins"]
-        ),
-        "estimator": f"{manifest['estimator']['family']} {manifest['estimator']['params']}",
-        "code": manifest["code_version"],
-        "libraries": ", ".join(f"{name} {version}" for name, version in manifest["libraries"].items()),
-        "feature contract": f"{manifest['contract']['name']} version {manifest['contract']['version']}, "
-        f"{manifest['contract']['sha256'][:16]}",
+        "data": f"{data.relation}, {data.rows:,} rows, {data.users:,} users, {data.first_date} to {data.last_date}",
+        "trained and calibrated on": f"{split.train_from} up to {split.test_from}, without it",
+        "rolling origins": "; ".join(f"{fold.valid_from} to {fold.valid_to}" for fold in split.rolling_origins),
+        "estimator": f"{estimator.family} {estimator.params}",
+        "code": record.code_version,
+        "libraries": ", ".join(f"{name} {version}" for name, version in record.libraries.items()),
+        "feature contract": f"{contract.name} version {contract.version}, {contract.sha256[:16]}",
     }
     rows = [[escape(name), f"<code>{escape(str(value))}</code>"] for name, value in facts.items()]
     best: dict[str, dict[str, Any]] = {}
-    for tried in manifest["search"]:
+    for tried in record.search:
         if tried["family"] not in best or tried["log_loss"] < best[tried["family"]]["log_loss"]:
             best[tried["family"]] = tried
     search = _table(

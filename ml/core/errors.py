@@ -1,4 +1,4 @@
-"""Data that no model can be trained on or judged with."""
+"""What cannot be trained on, and what is not loaded."""
 
 from __future__ import annotations
 
@@ -7,3 +7,11 @@ from foundation.errors import FunnelhouseError
 
 class TrainingDataError(FunnelhouseError):
     """The rows cannot train or judge a model; the message says which table or file, and why."""
+
+
+class ModelRefusedError(FunnelhouseError):
+    """A stored model is missing, broken, changed or holds something foreign; it is not loaded."""
+
+
+class ModelOutdatedError(ModelRefusedError):
+    """A stored model was written by an older Funnelhouse, in a form that is not read any more."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,16 +55,44 @@ class TimeSplit:
         """Rows held out: never used for fitting, calibration or any choice."""
         return periods >= self.test_from
 
-    def to_dict(self, name: Callable[[int], str]) -> dict[str, object]:
-        """JSON-able form; `name` writes a period for people."""
-        return {
-            "train_from": name(self.first),
-            "rolling_origins": [
-                {"valid_from": name(fold.valid_from), "valid_to": name(fold.valid_to)} for fold in self.folds
-            ],
-            "test_from": name(self.test_from),
-            "test_to": name(self.last),
-        }
+    def with_names(self, name: Callable[[int], str], *, fitted_on: str) -> NamedSplit:
+        """The split for people; `name` writes a period, `fitted_on` says what the final fit has seen."""
+        return NamedSplit(
+            train_from=name(self.first),
+            rolling_origins=tuple(NamedFold(name(fold.valid_from), name(fold.valid_to)) for fold in self.folds),
+            test_from=name(self.test_from),
+            test_to=name(self.last),
+            fitted_on=fitted_on,
+        )
+
+
+@dataclass(frozen=True)
+class NamedFold:
+    """A rolling origin in words: the first and the last period that it predicts."""
+
+    valid_from: str
+    valid_to: str
+
+
+@dataclass(frozen=True)
+class NamedSplit:
+    """A time split in words; every bound is inclusive."""
+
+    train_from: str
+    rolling_origins: tuple[NamedFold, ...]
+    test_from: str
+    test_to: str
+    fitted_on: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {**asdict(self), "rolling_origins": [asdict(fold) for fold in self.rolling_origins]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> NamedSplit:
+        """Read what `to_dict` wrote."""
+        folds = tuple(NamedFold(**fold) for fold in values["rolling_origins"])
+        return cls(**{**values, "rolling_origins": folds})
 
 
 def split_periods(periods: Periods, *, test_from: int | None = None, min_test: int = 1) -> TimeSplit:

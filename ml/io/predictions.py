@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -85,17 +84,8 @@ def write_versions(connection: duckdb.DuckDBPyConnection, models: Iterable[Store
     """Write which versions score and the last day that each was fitted on: on later days its scores are a test."""
     connection.execute(f"create or replace table {VERSIONS} (model varchar, version varchar, fitted_until date)")
     for model in models:
-        values = [model.name, model.version, read_fitted_until(model.manifest)]
+        values = [model.name, model.version, model.manifest.record.fitted_until]
         connection.execute(f"insert into {VERSIONS} values (?, ?, ?)", values)
-
-
-def read_fitted_until(manifest: Mapping[str, Any]) -> dt.date | None:
-    """The last day that a model was fitted on: `fitted_until`, or the day before the held-out days of its split."""
-    if "fitted_until" in manifest:
-        return dt.date.fromisoformat(manifest["fitted_until"])
-    if "split" in manifest:
-        return dt.date.fromisoformat(manifest["split"]["test_from"]) - dt.timedelta(days=1)
-    return None
 
 
 def list_sessions_to_score(connection: duckdb.DuckDBPyConnection, versions: ChampionVersions) -> int:

@@ -18,8 +18,10 @@ from typing import Any
 from sklearn.pipeline import Pipeline
 
 from foundation.durable import sync, write_durably
-from foundation.errors import FunnelhouseError
-from ml.core.contract import ContractError, FeatureContract
+from ml.core.contract import FeatureContract
+from ml.core.errors import ModelOutdatedError, ModelRefusedError
+from ml.core.record import ModelRecord
+from ml.io.manifest import ADVICE, Manifest, format_json
 from warehouse.champions import (
     VERSION_PATTERN,
     WRITING_PREFIX,
@@ -37,8 +39,6 @@ MODEL_FILE = "model.skops"
 MANIFEST_FILE = "manifest.json"
 CARD_FILE = "model_card.html"
 LAST_REPORT_FILE = "last_training.json"
-MANIFEST_HASH = "manifest_sha256"
-FORMAT = 2  # of the files of a version; raise it when an older one can't be read any more
 ONLY = "all"  # the key of a model that is one pipeline
 
 # What our own pipelines hold beyond what skops trusts by itself (scikit-learn's estimators, numpy's arrays and ufuncs).
@@ -53,14 +53,6 @@ TRUSTED_TYPES = (
 )
 
 
-class ModelRefusedError(FunnelhouseError):
-    """A stored model is missing, broken, changed or holds something foreign; it is not loaded."""
-
-
-class ModelOutdatedError(ModelRefusedError):
-    """A stored model was written by an older Funnelhouse, in a form that is not read any more."""
-
-
 @dataclass(frozen=True)
 class StoredModel:
     """A model that has been read and checked; its pipelines by decision point (`all`: the only one)."""
@@ -68,8 +60,12 @@ class StoredModel:
     name: str
     version: str
     pipelines: dict[str, Pipeline]
-    contract: FeatureContract
-    manifest: dict[str, Any]
+    manifest: Manifest
+
+    @property
+    def contract(self) -> FeatureContract:
+        """What it expects of its columns."""
+        return self.manifest.record.contract
 
     @property
     def pipeline(self) -> Pipeline:
@@ -84,7 +80,7 @@ class StoredVersion:
     name: str
     version: str
     is_champion: bool
-    manifest: dict[str, Any]
+    manifest: Manifest
 
 
 class ModelRegistry:
@@ -116,7 +112,7 @@ class ModelRegistry:
         self,
         name: str,
         model: Pipeline | dict[str, Pipeline],
-        manifest: dict[str, Any],
+        record: ModelRecord,
         *,
         trained_at: dt.datetime,
         card: str | None = None,
@@ -139,16 +135,15 @@ class ModelRegistry:
         write_durably(temporary / MODEL_FILE, content)
         if card is not None:
             write_durably(temporary / CARD_FILE, card.encode())
-        full = {
-            **manifest,
-            "format": FORMAT,
-            "name": name,
-            "version": version,
-            "trained_at": trained_at.astimezone(dt.UTC).isoformat(),
-            "model_sha256": sha256,
-            "trusted_types": sorted(skops.io.get_untrusted_types(data=content)),
-        }
-        write_durably(temporary / MANIFEST_FILE, _to_json({**full, MANIFEST_HASH: _hash_manifest(full)}))
+        manifest = Manifest(
+            name=name,
+            version=version,
+            trained_at=trained_at.astimezone(dt.UTC).isoformat(),
+            model_sha256=sha256,
+            trusted_types=tuple(sorted(skops.io.get_untrusted_types(data=content))),
+            record=record,
+        )
+        write_durably(temporary / MANIFEST_FILE, manifest.to_json().encode())
         sync(temporary)
         os.rename(temporary, folder / version)  # noqa: PTH104
         sync(folder)
@@ -204,7 +199,7 @@ class ModelRegistry:
         oldest = min((model["trained_at"] for model in entries), default=report["trained_at"])
         report = {**report, "models": entries, "trained_at": oldest}
         temporary = self.root / f".{LAST_REPORT_FILE}"
-        write_durably(temporary, _to_json(report))
+        write_durably(temporary, format_json(report).encode())
         temporary.replace(path)
 
     def retire(self, name: str) -> str | None:
@@ -230,45 +225,36 @@ class ModelRegistry:
         manifest = self.read_manifest(name, version)
         path = folder / MODEL_FILE
         if not path.exists():
-            raise ModelRefusedError(f"{path} is missing: {_ADVICE}")
+            raise ModelRefusedError(f"{path} is missing: {ADVICE}")
         content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != manifest.get("model_sha256"):
-            raise ModelRefusedError(f"{path} is not the file that was written (its sha256 differs): {_ADVICE}")
+        if hashlib.sha256(content).hexdigest() != manifest.model_sha256:
+            raise ModelRefusedError(f"{path} is not the file that was written (its sha256 differs): {ADVICE}")
         try:
             foreign = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED_TYPES))
             if foreign:
-                raise ModelRefusedError(f"{path} holds foreign types: {', '.join(foreign)}: {_ADVICE}")
+                raise ModelRefusedError(f"{path} holds foreign types: {', '.join(foreign)}: {ADVICE}")
             content = skops.io.loads(content, trusted=list(TRUSTED_TYPES))
         except ModelRefusedError:
             raise
         except Exception as error:
-            raise ModelRefusedError(f"{path} can't be read as a model ({error}): {_ADVICE}") from error
+            raise ModelRefusedError(f"{path} can't be read as a model ({error}): {ADVICE}") from error
         if not isinstance(content, dict) or not content:
-            raise ModelRefusedError(f"{path} holds a {type(content).__name__}, not pipelines by name: {_ADVICE}")
+            raise ModelRefusedError(f"{path} holds a {type(content).__name__}, not pipelines by name: {ADVICE}")
         for key, pipeline in content.items():
             if not isinstance(pipeline, Pipeline):
                 raise ModelRefusedError(
-                    f"{path} holds a {type(pipeline).__name__} as {key!r}, not a pipeline: {_ADVICE}"
+                    f"{path} holds a {type(pipeline).__name__} as {key!r}, not a pipeline: {ADVICE}"
                 )
-        try:
-            contract = FeatureContract.from_dict(manifest.get("contract") or {})
-        except ContractError as error:
-            raise ModelRefusedError(f"{folder / MANIFEST_FILE}: {error}: {_ADVICE}") from error
-        return StoredModel(name, version, content, contract, manifest)
+        return StoredModel(name, version, content, manifest)
 
-    def read_manifest(self, name: str, version: str) -> dict[str, Any]:
+    def read_manifest(self, name: str, version: str) -> Manifest:
         """What is known about a version; raises `ModelRefusedError` for a missing, broken or changed manifest."""
         path = self.root / name / version / MANIFEST_FILE
-        manifest = _read_json(path)
-        if manifest.get("format") != FORMAT:
-            raise ModelOutdatedError(
-                f"{path} was written by another version of Funnelhouse (format {manifest.get('format', 1)}, this one "
-                f"reads {FORMAT}): train again with `python -m ml train`"
-            )
-        stored = manifest.pop(MANIFEST_HASH, None)
-        if stored != _hash_manifest(manifest):
-            raise ModelRefusedError(f"{path} is not what was written (its hash differs): {_ADVICE}")
-        return manifest
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise ModelRefusedError(f"{path} can't be read ({error}): {ADVICE}") from error
+        return Manifest.from_json(text, where=str(path))
 
     def list_versions(self) -> list[StoredVersion]:
         """Every complete version that can be read, by model name, newest first; outdated ones are left out."""
@@ -282,24 +268,3 @@ class ModelRegistry:
                         manifest = self.read_manifest(folder.name, version)
                         versions.append(StoredVersion(folder.name, version, version == champion, manifest))
         return versions
-
-
-_ADVICE = "it is not loaded; restore it or train again with `python -m ml train`"
-
-
-def _hash_manifest(manifest: dict[str, Any]) -> str:
-    return hashlib.sha256(_to_json(manifest)).hexdigest()
-
-
-def _to_json(values: dict[str, Any]) -> bytes:
-    return json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False).encode()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelRefusedError(f"{path} can't be read ({error}): {_ADVICE}") from error
-    if not isinstance(values, dict):
-        raise ModelRefusedError(f"{path} holds no JSON object: {_ADVICE}")
-    return values

@@ -27,7 +27,6 @@ from ml.core.drift import (
 )
 from ml.io.contracts import contract_path, require_tables
 from ml.io.frames import read_frame
-from ml.io.predictions import read_fitted_until
 from ml.io.registry import LAST_REPORT_FILE, ModelRegistry, StoredVersion
 from ml.jobs.report import FULL, PRECHECKOUT, SEED
 from warehouse.transaction import unused_models
@@ -156,7 +155,7 @@ def _read_last_training(
 
 
 def _measure(connection: duckdb.DuckDBPyConnection, champion: StoredVersion, table: FeatureTable) -> ModelDrift:
-    fitted_until = read_fitted_until(champion.manifest)
+    fitted_until = champion.manifest.record.fitted_until
     if fitted_until is None:
         return ModelDrift(
             champion.name, champion.version, why_not="its manifest does not say which days it was fitted on"
@@ -177,8 +176,7 @@ def _measure(connection: duckdb.DuckDBPyConnection, champion: StoredVersion, tab
         return ModelDrift(
             champion.name, champion.version, why_not=f"no complete day after {fitted_until}, its last training day"
         )
-    known = [feature["name"] for feature in champion.manifest["contract"]["features"]]
-    contract = table.contract.select(known)
+    contract = table.contract.select(champion.manifest.record.contract.feature_names)
     where = f"where {table.risk}" if table.risk else ""
     size = connection.execute(f"select count(*) from {table.relation} {where}").fetchone()
     every = max(1, -(-(size[0] if size else 0) // MAX_ROWS))

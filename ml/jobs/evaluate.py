@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ from ml.core.evaluation import MAX_GROUPS, judge
 from ml.core.leaks import check_leaks
 from ml.core.metrics import N_RESAMPLES
 from ml.core.propensity import NotTrained, TrainingSet, train_propensity
+from ml.core.record import DataRecord, PropensityRecord
 from ml.core.split import TimeSplit, split_periods
 from ml.io.tables import Table, TableError, read_table
-from ml.jobs.propensity import WINDOW_DAYS, describe_calibration, describe_training, make_card
-from ml.jobs.report import SEED, describe_making
+from ml.jobs.propensity import WINDOW_DAYS, make_card, make_record
+from ml.jobs.report import SEED
 
 MANY_PERIODS = 20  # with fewer, blocks of rows stand for the steps in which scores are made
 BLOCK_ROWS = 100
@@ -57,12 +58,14 @@ class TableReport:
     metrics: dict[str, Any] = field(default_factory=dict)
     metrics_uncorrected: dict[str, Any] = field(default_factory=dict)
     baselines: dict[str, Any] = field(default_factory=dict)
-    manifest: dict[str, Any] = field(default_factory=dict)
+    record: PropensityRecord | None = None
     card: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
-        return asdict(self)
+        values = {**vars(self), "manifest": {} if self.record is None else self.record.to_dict()}
+        del values["record"]
+        return values
 
 
 def evaluate_table(path: Path, options: TableOptions) -> TableReport:
@@ -91,39 +94,38 @@ def evaluate_table(path: Path, options: TableOptions) -> TableReport:
         return TableReport(notes, why_not=trained.why)
     judgement = judge(data, trained.model, table.contract, split, seed=SEED)
     step = f"{WINDOW_DAYS} periods" if len(table.period_names) >= MANY_PERIODS else f"{WINDOW_BLOCKS * BLOCK_ROWS} rows"
-    facts = {
-        "relation": path.name,
-        "label": options.label,
-        "rows": len(data.labels),
-        "positives": int(data.labels.sum()),
-        "users": len(np.unique(data.users)),
-        "first_date": table.period_names[0],
-        "last_date": table.period_names[-1],
-    }
-    manifest = {
-        **describe_making(table.contract, facts),
-        **describe_training(trained, lambda period: table.period_names[period]),
-        **judgement.to_dict(),
-        "calibration": describe_calibration(trained.model, data.window),
-        "leaks": [finding.to_dict() for finding in leaks],
-        "metrics_note": (
-            f"held-out rows, the base rate corrected in turn from the {step} before; 95 % intervals from {N_RESAMPLES} "
-            f"bootstrap resamples of {'rows' if options.user is None else options.user}"
+    record = make_record(
+        table.contract,
+        DataRecord(
+            relation=path.name,
+            rows=len(data.labels),
+            first_date=table.period_names[0],
+            last_date=table.period_names[-1],
+            label=options.label,
+            positives=int(data.labels.sum()),
+            users=len(np.unique(data.users)),
         ),
-    }
+        data,
+        trained,
+        judgement,
+        leaks,
+        name_period=lambda period: table.period_names[period],
+        note=f"held-out rows, the base rate corrected in turn from the {step} before; 95 % intervals from "
+        f"{N_RESAMPLES} bootstrap resamples of {'rows' if options.user is None else options.user}",
+    )
     report = TableReport(
         notes=notes,
         estimator=trained.candidate.family,
         why=trained.why,
-        metrics=manifest["metrics"],
-        metrics_uncorrected=manifest["metrics_uncorrected"],
-        baselines=manifest["baselines"],
-        manifest=manifest,
+        metrics=record.metrics,
+        metrics_uncorrected=record.metrics_uncorrected,
+        baselines=record.baselines,
+        record=record,
         card=None if options.out is None else str(options.out / "model_card.html"),
     )
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
-        card = make_card(path.name, data, trained, judgement, manifest, table.contract)
+        card = make_card(path.name, data, trained, judgement, record)
         (options.out / "model_card.html").write_text(write_card(card), encoding="utf-8")
         text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False, default=str)
         (options.out / "evaluation.json").write_text(text, encoding="utf-8")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -14,11 +14,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from foundation.settings import Settings
-from ml.core.calibration import Calibration, TrailingWindow
+from ml.core.calibration import TrailingWindow
 from ml.core.card import HeldOutDrift, ModelCard, write_card
 from ml.core.contract import ContractMismatchError, FeatureContract, FeatureTable, require_same_contract
 from ml.core.drift import TooFewDaysError, measure_feature_drift, measure_rate_drift
-from ml.core.errors import TrainingDataError
+from ml.core.errors import ModelRefusedError, TrainingDataError
 from ml.core.estimators import drop_constant, list_candidates
 from ml.core.evaluation import (
     CHAMPION,
@@ -41,9 +41,10 @@ from ml.core.propensity import (
     draw_users,
     train_propensity,
 )
+from ml.core.record import Candidacy, DataRecord, EstimatorRecord, PropensityRecord
 from ml.core.split import name_day, to_day_numbers
 from ml.io.frames import read_frame, split_columns
-from ml.io.registry import ModelRefusedError, ModelRegistry, StoredModel
+from ml.io.registry import ModelRegistry, StoredModel
 from ml.io.truth import read_truth
 from ml.jobs.report import SEED, ModelReport, describe_making
 
@@ -85,21 +86,22 @@ def train_from_table(
     gates = check_gates(judgement, positives=positives, leaks=leaks, by_device=by_device)
     passed = all(gate.passed for gate in gates)
     why = _explain(gates, judgement, no_champion)
-    manifest = {
-        **describe_making(table.contract, {**facts, "relation": table.relation, "label": table.label}),
-        **describe_training(trained, name_day),
-        **judgement.to_dict(),
-        "calibration": describe_calibration(trained.model, data.window),
-        "gates": [gate.to_dict() for gate in gates],
-        "leaks": [finding.to_dict() for finding in leaks],
-        "compared_with": registry.champion_version(name) if champion is not None else None,
-        "metrics_note": (
-            f"held-out days, scored day by day with the base rate corrected from the {WINDOW_DAYS} days that were "
-            f"final by then; 95 % intervals from {N_RESAMPLES} bootstrap resamples of users"
+    record = make_record(
+        table.contract,
+        facts,
+        data,
+        trained,
+        judgement,
+        leaks,
+        name_period=name_day,
+        note=f"held-out days, scored day by day with the base rate corrected from the {WINDOW_DAYS} days that were "
+        f"final by then; 95 % intervals from {N_RESAMPLES} bootstrap resamples of users",
+        candidacy=Candidacy(
+            [gate.to_dict() for gate in gates], registry.champion_version(name) if champion is not None else None
         ),
-    }
-    card = make_card(name, data, trained, judgement, manifest, table.contract)
-    version = registry.save(name, trained.model.pipelines, manifest, trained_at=trained_at, card=write_card(card))
+    )
+    card = make_card(name, data, trained, judgement, record)
+    version = registry.save(name, trained.model.pipelines, record, trained_at=trained_at, card=write_card(card))
     if passed:
         registry.promote(name, version, reason=why)
     return ModelReport(
@@ -109,13 +111,13 @@ def train_from_table(
         version=version,
         promoted=passed,
         estimator=trained.candidate.family,
-        metrics=manifest["metrics"],
-        metrics_by_point=manifest["metrics_by_group"].get("decision_point", {}),
-        gates=manifest["gates"],
-        baselines=manifest["baselines"],
-        best_flag=manifest["best_flag"],
-        gains=manifest["gains"],
-        oracle=manifest["oracle"],
+        metrics=record.metrics,
+        metrics_by_point=record.metrics_by_group.get("decision_point", {}),
+        gates=[gate.to_dict() for gate in gates],
+        baselines=record.baselines,
+        best_flag=record.best_flag,
+        gains=record.gains,
+        oracle=record.oracle,
         card=str(registry.card_path(name, version)),
     )
 
@@ -127,39 +129,39 @@ def choose_window(settings: Settings) -> TrailingWindow:
 
 def restore_propensity(stored: StoredModel) -> tuple[PropensityModel, TrailingWindow]:
     """The model and window of a stored version; raises `ModelRefusedError` where its manifest has none."""
-    try:
-        described = stored.manifest["calibration"]
-        calibrations = {point: Calibration.from_dict(values) for point, values in described["points"].items()}
-        window = TrailingWindow(**described["window"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelRefusedError(
-            f"{stored.name} {stored.version}: its manifest describes no calibration ({error!r}): train again"
-        ) from error
-    if set(calibrations) != set(stored.pipelines):
+    record = stored.manifest.record
+    if not isinstance(record, PropensityRecord):
+        raise ModelRefusedError(f"{stored.name} {stored.version}: its manifest describes no calibration: train again")
+    if set(record.calibrations) != set(stored.pipelines):
         raise ModelRefusedError(f"{stored.name} {stored.version}: pipelines and calibrations differ: train again")
-    return PropensityModel(stored.pipelines, calibrations), window
+    return PropensityModel(stored.pipelines, record.calibrations), record.window
 
 
-def describe_calibration(model: PropensityModel, window: TrailingWindow) -> dict[str, Any]:
-    """What `restore_propensity` reads."""
-    return {
-        "points": {point: calibration.to_dict() for point, calibration in model.calibrations.items()},
-        "window": {"length": window.length, "lag": window.lag},
-    }
-
-
-def describe_training(trained: TrainedPropensity, name_period: Any) -> dict[str, Any]:
-    """The part of a manifest that says how the model was split, searched and chosen."""
-    return {
-        "split": {**trained.split.to_dict(name_period), "fitted_on": FITTED_ON},
-        "estimator": {
-            "family": trained.candidate.family,
-            "params": trained.candidate.params,
-            "seed": SEED,
-            "chosen_by": trained.why,
-        },
-        "search": trained.search,
-    }
+def make_record(
+    contract: FeatureContract,
+    facts: DataRecord,
+    data: TrainingSet,
+    trained: TrainedPropensity,
+    judgement: Judgement,
+    leaks: list[LeakFinding],
+    *,
+    name_period: Callable[[int], str],
+    note: str,
+    candidacy: Candidacy | None = None,
+) -> PropensityRecord:
+    """All that is known of a model after its training; `note` says how the held-out periods were scored."""
+    return PropensityRecord(
+        **describe_making(contract, facts),
+        estimator=EstimatorRecord(trained.candidate.family, trained.candidate.params, SEED, trained.why),
+        split=trained.split.with_names(name_period, fitted_on=FITTED_ON),
+        search=trained.search,
+        **judgement.to_dict(),
+        metrics_note=note,
+        calibrations=trained.model.calibrations,
+        window=data.window,
+        leaks=[finding.to_dict() for finding in leaks],
+        candidacy=candidacy,
+    )
 
 
 def make_card(
@@ -167,19 +169,18 @@ def make_card(
     data: TrainingSet,
     trained: TrainedPropensity,
     judgement: Judgement,
-    manifest: dict[str, Any],
-    contract: FeatureContract,
+    record: PropensityRecord,
 ) -> ModelCard:
     """Everything a model card shows; importance, variance inflation and drift are measured here, for it alone."""
     test = data.take(trained.split.test_mask(data.periods))
     known = data.take(trained.split.known_mask(data.periods))
     return ModelCard(
         name=name,
-        manifest=manifest,
+        record=record,
         judgement=judgement,
-        importance=measure_importance(test, trained.model, contract, seed=SEED),
-        variance_inflation=measure_variance_inflation(known.features, contract),
-        drift=_measure_drift(known, test, contract),
+        importance=measure_importance(test, trained.model, record.contract, seed=SEED),
+        variance_inflation=measure_variance_inflation(known.features, record.contract),
+        drift=_measure_drift(known, test, record.contract),
     )
 
 
@@ -236,7 +237,7 @@ def _explain(gates: list[Gate], judgement: Judgement, no_champion: str) -> str:
 
 def _read_training_set(
     connection: duckdb.DuckDBPyConnection, table: FeatureTable, window: TrailingWindow, truth: Path | None
-) -> tuple[TrainingSet, dict[str, Any]]:
+) -> tuple[TrainingSet, DataRecord]:
     order = ["session_id"]
     extra = ["session_id", "user_pseudo_id", "session_date", f"cast({table.label} as boolean) as {table.label}"]
     if table.point is not None:
@@ -267,14 +268,16 @@ def _read_training_set(
         if truth is None
         else read_truth(truth, others["session_id"], None if table.point is None else others[table.point]),
     )
-    facts = {
-        "rows": len(frame),
-        "rows_in_all": total,
-        "positives": int(data.labels.sum()),
-        "users": len(np.unique(data.users)),
-        "first_date": None if not len(frame) else name_day(int(days.min())),
-        "last_date": None if not len(frame) else name_day(int(days.max())),
-    }
+    facts = DataRecord(
+        relation=table.relation,
+        rows=len(frame),
+        first_date=None if not len(frame) else name_day(int(days.min())),
+        last_date=None if not len(frame) else name_day(int(days.max())),
+        label=table.label,
+        rows_in_all=total,
+        positives=int(data.labels.sum()),
+        users=len(np.unique(data.users)),
+    )
     return data, facts
 
 

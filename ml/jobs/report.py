@@ -1,4 +1,4 @@
-"""What a training tells about one model, and what every manifest says about its making."""
+"""What a training tells about one model, and what every record says about its making."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ml.core.contract import FeatureContract
+from ml.core.record import DataRecord
 from ml.io.code_version import read_code_version, read_library_versions
 
 FULL = "propensity_full"
@@ -37,11 +38,11 @@ class ModelReport:
     seconds: float = 0.0
 
 
-def describe_making(contract: FeatureContract, data: dict[str, Any]) -> dict[str, Any]:
-    """The part of a manifest that says from which data, features, code and libraries a model was made."""
+def describe_making(contract: FeatureContract, data: DataRecord) -> dict[str, Any]:
+    """The part of a `ModelRecord` that says from which data, features, code and libraries a model was made."""
     return {
         "data": data,
-        "contract": contract.to_dict(),
+        "contract": contract,
         "code_version": read_code_version(),
         "libraries": read_library_versions(),
     }

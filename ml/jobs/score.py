@@ -17,8 +17,10 @@ from foundation.connect import open_build
 from foundation.settings import Settings
 from ml.core.calibration import TrailingWindow, solve_trailing_shifts
 from ml.core.contract import ContractMismatchError, FeatureTable, require_same_contract
+from ml.core.errors import ModelOutdatedError, ModelRefusedError
 from ml.core.metrics import from_logit, to_logit
 from ml.core.propensity import PropensityModel
+from ml.core.record import SegmentationRecord
 from ml.core.segmentation import predict_segments
 from ml.core.split import to_day_numbers
 from ml.io.contracts import SESSIONS, check_table, contract_path, require_tables
@@ -35,7 +37,7 @@ from ml.io.predictions import (
     list_sessions_to_score,
     write_versions,
 )
-from ml.io.registry import ModelOutdatedError, ModelRegistry, StoredModel
+from ml.io.registry import ModelRegistry, StoredModel
 from ml.jobs.propensity import restore_propensity
 from ml.jobs.report import FULL, PRECHECKOUT, SEGMENTS
 from warehouse.champions import read_champion_versions
@@ -254,12 +256,19 @@ def _score_batch(
     if champions.segments is not None:
         source = f"(from {sessions.relation} where session_id in ({wanted}))"
         features, keys = _read(connection, source, champions.segments, ["session_id"], ["session_id"])
-        names = {segment["segment_id"]: segment["name"] for segment in champions.segments.manifest["segments"]}
+        names = _name_segments(champions.segments)
         at = rows.get_indexer(pd.Index(keys["session_id"]))
         ids = predict_segments(champions.segments.pipeline, features)
         batch.segment_ids[at] = ids
         batch.segment_names[at] = [names[segment_id] for segment_id in ids.tolist()]
     return batch
+
+
+def _name_segments(stored: StoredModel) -> dict[int, str]:
+    record = stored.manifest.record
+    if not isinstance(record, SegmentationRecord):
+        raise ModelRefusedError(f"{stored.name} {stored.version}: its manifest names no segments: train again")
+    return {segment.segment_id: segment.name for segment in record.found.segments}
 
 
 def _score_propensity(

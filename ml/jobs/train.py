@@ -16,13 +16,13 @@ from foundation.connect import open_published
 from foundation.settings import Settings
 from ml.core.contract import FeatureContract, FeatureTable, forbid_late_funnel
 from ml.core.propensity import NotTrained, explain_thin_sessions
+from ml.core.record import DataRecord, EstimatorRecord, SegmentationRecord
 from ml.core.segmentation import (
     SegmentationData,
     TrainedSegments,
     behaviour_contract,
     train_segments,
 )
-from ml.core.segments import SegmentSet
 from ml.io.contracts import check_table, contract_path, require_tables
 from ml.io.frames import read_frame
 from ml.io.registry import ModelRegistry
@@ -148,13 +148,14 @@ def _train_segments(
         has_cart=frame["has_cart"].to_numpy(dtype=bool) if knows_carts else None,
     )
     champion = [stored for stored in registry.list_versions() if stored.name == SEGMENTS and stored.is_champion]
-    previous = SegmentSet.from_dict(champion[0].manifest) if champion else None
+    record = champion[0].manifest.record if champion else None
+    previous = record.found if isinstance(record, SegmentationRecord) else None
     trained = train_segments(data, previous=previous, seed=SEED)
     if isinstance(trained, NotTrained):
         return ModelReport(SEGMENTS, "not_trained", trained.why)
     segments = [segment.to_dict() for segment in trained.segments]
     version = registry.save(
-        SEGMENTS, trained.pipeline, _segment_manifest(contract, table, facts, trained), trained_at=trained_at
+        SEGMENTS, trained.pipeline, _make_record(contract, table, facts, trained), trained_at=trained_at
     )
     kept = sum(segment.is_kept for segment in trained.segments)
     why = f"champion: {trained.k} segments ({trained.chosen_by})"
@@ -164,19 +165,14 @@ def _train_segments(
     return ModelReport(SEGMENTS, "trained", why, version=version, promoted=True, estimator="k_means", segments=segments)
 
 
-def _segment_manifest(
+def _make_record(
     contract: FeatureContract, table: FeatureTable, facts: _Facts, trained: TrainedSegments
-) -> dict[str, Any]:
-    data = {
-        "relation": table.relation,
-        "rows": facts.sessions,
-        "first_date": str(facts.first_date),
-        "last_date": str(facts.last_date),
-    }
-    return {
+) -> SegmentationRecord:
+    data = DataRecord(table.relation, facts.sessions, str(facts.first_date), str(facts.last_date))
+    return SegmentationRecord(
         **describe_making(contract, data),
-        "estimator": {"family": "k_means", "params": {"k": trained.k}, "seed": SEED, "chosen_by": trained.chosen_by},
-        "choice_of_k": trained.choice,
-        "ward_ari": trained.ward_ari,
-        **trained.found.to_dict(),
-    }
+        estimator=EstimatorRecord("k_means", {"k": trained.k}, SEED, trained.chosen_by),
+        found=trained.found,
+        choice_of_k=trained.choice,
+        ward_ari=trained.ward_ari,
+    )

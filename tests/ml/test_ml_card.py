@@ -7,14 +7,14 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import HomeSettings, Shop
 
-from ml.__main__ import _describe_report
+from ml.core.record import PropensityRecord
 from ml.io.registry import LAST_REPORT_FILE, ModelRegistry
 from ml.jobs.report import FULL, PRECHECKOUT, ModelReport
+from ml.jobs.wording import describe_training
 
 
 class Card(HTMLParser):
@@ -56,16 +56,18 @@ class Card(HTMLParser):
             self.headings[-1] += data
 
 
-def read_card(home: Path, name: str) -> tuple[Card, dict[str, Any]]:
+def read_card(home: Path, name: str) -> tuple[Card, PropensityRecord]:
     registry = ModelRegistry(HomeSettings(home=home).models_dir)
     version = registry.champion_version(name)
     assert version is not None
-    return Card(registry.card_path(name, version).read_text(encoding="utf-8")), registry.read_manifest(name, version)
+    record = registry.read_manifest(name, version).record
+    assert isinstance(record, PropensityRecord)
+    return Card(registry.card_path(name, version).read_text(encoding="utf-8")), record
 
 
 @pytest.mark.parametrize("name", [FULL, PRECHECKOUT])
 def test_the_card_is_one_file_with_every_chart_and_section(trained_home: Path, name: str) -> None:
-    card, manifest = read_card(trained_home, name)
+    card, record = read_card(trained_home, name)
     assert card.fetched == []
     wanted = {"ROC curve", "Precision and recall", "Reliability", "Cumulative gains", "Permutation importance"}
     assert set(card.charts) == wanted | ({"ROC-AUC by decision point"} if name == PRECHECKOUT else set())
@@ -76,13 +78,13 @@ def test_the_card_is_one_file_with_every_chart_and_section(trained_home: Path, n
     assert {"What it may be used for", "What it may not be used for", "Gates", "Drift", "Features"} <= set(
         card.headings
     )
-    auc = manifest["metrics"]["roc_auc"]
+    auc = record.metrics["roc_auc"]
     assert ["ROC-AUC", f"{auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]"] in [row[:2] for row in card.rows]
 
 
 def test_the_card_tells_drift_and_inflation_of_every_feature(trained_home: Path, shop: Shop) -> None:
-    card, manifest = read_card(trained_home, FULL)
-    names = {feature["name"] for feature in manifest["contract"]["features"]}
+    card, record = read_card(trained_home, FULL)
+    names = set(record.contract.feature_names)
     drift = {row[0]: row[1:] for row in card.rows if len(row) == 4 and row[3] in {"drifted", "as before"}}
     assert set(drift) == names
     for psi, by_chance, verdict in drift.values():
@@ -98,7 +100,7 @@ def test_the_card_tells_drift_and_inflation_of_every_feature(trained_home: Path,
 def test_the_report_prints_the_gain_over_each_baseline(trained_home: Path) -> None:
     report = json.loads((HomeSettings(home=trained_home).models_dir / LAST_REPORT_FILE).read_text())
     printed = {
-        model["name"]: _describe_report(
+        model["name"]: describe_training(
             ModelReport(**{key: value for key, value in model.items() if key in ModelReport.__dataclass_fields__})
         )
         for model in report["models"]

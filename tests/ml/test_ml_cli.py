@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 from conftest import HomeSettings
 
-from ml.__main__ import _describe_versions, main
+from ml.__main__ import main
 from ml.io.registry import ModelRegistry
 from ml.jobs.report import MODEL_NAMES
+from ml.jobs.wording import describe_versions
 
 
 def test_models_are_listed_with_champion_and_metrics(trained_home: Path) -> None:
     settings = HomeSettings(home=trained_home, property_timezone="UTC")
-    text = "\n".join(_describe_versions(settings))
+    text = "\n".join(describe_versions(ModelRegistry(settings.models_dir)))
     for name in MODEL_NAMES:
         assert f"{name}  {ModelRegistry(settings.models_dir).champion_version(name)}  champion" in text
     assert "AUC 0." in text and "base rate 0." in text and "conversion" in text and "Mobile low-intent skimmers" in text

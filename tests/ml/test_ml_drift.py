@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 from conftest import FIRST_DAY, HomeSettings, Shop, make_shop, write_contract, write_tables
 
-from ml.__main__ import _describe_drift
 from ml.core.contract import Feature, FeatureContract
 from ml.core.drift import TooFewDaysError, measure_calibration_drift, measure_feature_drift, measure_rate_drift
 from ml.io.registry import LAST_REPORT_FILE, ModelRegistry
 from ml.jobs.drift import explain_retraining, measure_drift
 from ml.jobs.report import FULL, MODEL_NAMES, PRECHECKOUT
+from ml.jobs.wording import describe_drift
 
 CONTRACT = FeatureContract(
     "f",
@@ -223,7 +223,7 @@ def test_a_model_that_passed_no_gate_waits_for_new_sessions(home: HomeSettings, 
 
 def test_the_report_can_be_read_and_the_state_keeps_it(home: HomeSettings) -> None:
     report = measure_drift(home)
-    printed = "\n".join(line for model in report.models for line in _describe_drift(model))
+    printed = "\n".join(line for model in report.models for line in describe_drift(model))
     assert f"{FULL} " in printed and "2026-03-22 to 2026-03-28 against its training days" in printed
     assert "base rate" in printed and "observed over predicted" in printed and "PSI" in printed
     with closing(sqlite3.connect(home.state_path)) as state:

@@ -20,10 +20,20 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from foundation.settings import PROJECT_DIR
 from ml.core.contract import Feature, FeatureContract
-from ml.io.registry import MANIFEST_HASH, ModelOutdatedError, ModelRefusedError, ModelRegistry, _hash_manifest
+from ml.core.errors import ModelOutdatedError, ModelRefusedError
+from ml.core.record import DataRecord, EstimatorRecord, ModelRecord
+from ml.io.manifest import MANIFEST_HASH, hash_manifest
+from ml.io.registry import ModelRegistry
 from warehouse.champions import ChampionError
 
 CONTRACT = FeatureContract("feat_sessions", "1", (Feature("page_views", "BIGINT", "numeric", "events", False),))
+RECORD = ModelRecord(
+    data=DataRecord("ml.feat_sessions", rows=3, first_date="2026-02-01", last_date="2026-02-28"),
+    contract=CONTRACT,
+    code_version="0.1.0",
+    libraries={"skops": "0.16.0"},
+    estimator=EstimatorRecord("scaler", {}, seed=1, chosen_by="hand"),
+)
 WHEN = dt.datetime(2026, 3, 1, 12, 0, tzinfo=dt.UTC)
 
 
@@ -42,7 +52,7 @@ def registry(tmp_path: Path) -> ModelRegistry:
 
 
 def save(registry: ModelRegistry, when: dt.datetime = WHEN) -> str:
-    return registry.save("toy", pipeline(), {"contract": CONTRACT.to_dict()}, trained_at=when)
+    return registry.save("toy", pipeline(), RECORD, trained_at=when)
 
 
 def put_model(registry: ModelRegistry, version: str, content: bytes) -> None:
@@ -56,7 +66,7 @@ def change_manifest(folder: Path, **changes: Any) -> None:
     """Change entries and make the manifest's own hash fit again."""
     manifest = {**json.loads((folder / "manifest.json").read_text()), **changes}
     manifest.pop(MANIFEST_HASH)
-    manifest[MANIFEST_HASH] = _hash_manifest(manifest)
+    manifest[MANIFEST_HASH] = hash_manifest(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -65,7 +75,7 @@ def test_a_saved_model_loads_and_predicts_the_same(registry: ModelRegistry) -> N
     assert version.startswith("20260301T120000Z-")
     registry.promote("toy", version, reason="first")
     stored = registry.load_champion("toy")
-    assert stored is not None and stored.contract == CONTRACT and stored.manifest["name"] == "toy"
+    assert stored is not None and stored.contract == CONTRACT and stored.manifest.name == "toy"
     rows = np.array([[3.0], [7.0]])
     assert (stored.pipeline.transform(rows) == pipeline().transform(rows)).all()
     assert registry.load_champion("other") is None
@@ -123,7 +133,7 @@ def test_what_is_no_pipeline_or_no_model_is_refused(registry: ModelRegistry) -> 
 
 def test_a_pipeline_that_could_not_be_loaded_again_is_not_saved(registry: ModelRegistry) -> None:
     with pytest.raises(ModelRefusedError, match="types that are not on the list"):
-        registry.save("toy", Pipeline([("double", FunctionTransformer(double))]), {}, trained_at=WHEN)
+        registry.save("toy", Pipeline([("double", FunctionTransformer(double))]), RECORD, trained_at=WHEN)
     assert registry.list_versions() == []
 
 

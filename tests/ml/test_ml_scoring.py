@@ -17,8 +17,9 @@ from conftest import HomeSettings, Shop, make_shop, write_contract, write_tables
 
 from foundation.connect import open_build
 from ml.core.contract import ContractMismatchError
-from ml.core.errors import TrainingDataError
-from ml.io.registry import ModelRefusedError, ModelRegistry
+from ml.core.errors import ModelRefusedError, TrainingDataError
+from ml.core.record import SegmentationRecord
+from ml.io.registry import ModelRegistry
 from ml.jobs.report import FULL, PRECHECKOUT, SEGMENTS
 from ml.jobs.score import score_sessions
 from warehouse.champions import ChampionError, read_champion_versions
@@ -59,9 +60,9 @@ def test_every_session_gets_its_scores(settings: HomeSettings, shop: Shop, read:
     assert scores.loc[labels, "propensity_full"].mean() > 1.5 * scores.loc[~labels, "propensity_full"].mean()
     registry = ModelRegistry(settings.models_dir)
     segments = registry.load_champion(SEGMENTS)
-    assert segments is not None
+    assert segments is not None and isinstance(segments.manifest.record, SegmentationRecord)
     sizes = scores.groupby("segment_name").size().to_dict()
-    assert sizes == {segment["name"]: segment["size"] for segment in segments.manifest["segments"]}
+    assert sizes == {segment.name: segment.size for segment in segments.manifest.record.found.segments}
 
 
 def test_pre_checkout_is_scored_at_the_latest_point_at_risk(

@@ -91,9 +91,11 @@ def test_a_table_is_judged_and_gets_a_card_that_needs_nothing_from_outside(path:
     report = evaluate_table(path, options)
     assert report.why_not is None and 0.75 < report.metrics["roc_auc"]["value"] < 0.88
     assert report.metrics["calibration_error"]["value"] < report.metrics_uncorrected["calibration_error"]["value"]
-    assert report.manifest["split"]["test_from"] == "Nov" and report.manifest["split"]["train_from"] == "Feb"
-    assert set(report.manifest["metrics_by_group"]) == {"kind", "is_weekend"}
-    assert json.loads((out / "evaluation.json").read_text())["metrics"] == report.metrics
+    assert report.record is not None
+    assert (report.record.split.train_from, report.record.split.test_from) == ("Feb", "Nov")
+    assert set(report.record.metrics_by_group) == {"kind", "is_weekend"}
+    written = json.loads((out / "evaluation.json").read_text())
+    assert written["metrics"] == report.metrics and written["manifest"]["split"]["test_from"] == "Nov"
     card = (out / "model_card.html").read_text(encoding="utf-8")
     assert not re.findall(r"""(?:src|href)=["'](?!data:)|url\(|<script|@import""", card)
     for part in (

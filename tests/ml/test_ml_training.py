@@ -21,6 +21,7 @@ from foundation.connect import open_published
 from foundation.errors import NothingPublishedError
 from foundation.settings import PROJECT_DIR
 from ml.core.contract import ContractError, ContractMismatchError
+from ml.core.record import PropensityRecord, SegmentationRecord
 from ml.core.segmentation import predict_segments
 from ml.io.contracts import require_tables
 from ml.io.frames import read_frame, split_columns
@@ -154,11 +155,15 @@ def test_same_data_in_another_order_give_the_same_models(
     for name, old in before.items():
         new = registry.load_champion(name)
         assert old is not None and new is not None and new.version != old.version
-        assert old.manifest.get("metrics", {}) == second[name].metrics
-        assert old.manifest.get("metrics_by_group", {}).get("decision_point", {}) == second[name].metrics_by_point
-        # the second training knows the first one's segments, and keeps them
-        segments = [{**segment, "is_kept": False} for segment in second[name].segments]
-        assert old.manifest.get("segments", []) == segments
+        record = old.manifest.record
+        if isinstance(record, PropensityRecord):
+            assert record.metrics == second[name].metrics
+            assert record.metrics_by_group.get("decision_point", {}) == second[name].metrics_by_point
+        else:
+            assert isinstance(record, SegmentationRecord)
+            # the second training knows the first one's segments, and keeps them
+            kept = [{**segment, "is_kept": False} for segment in second[name].segments]
+            assert [segment.to_dict() for segment in record.found.segments] == kept
         table = "ml.feat_session_prefixes" if name == PRECHECKOUT else "ml.feat_sessions"
         with open_published(settings) as connection:
             frame = read_frame(connection, f"(from {table} limit 500)", new.contract, columns=["session_id"])

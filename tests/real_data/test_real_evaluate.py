@@ -22,9 +22,9 @@ pytestmark = [
 
 def evaluate(exclude: list[str]) -> TableReport:
     report = evaluate_table(TABLE, TableOptions("Revenue", "Month", exclude=exclude, test_from="Nov", budget=20))
-    assert report.why_not is None
-    split = report.manifest["split"]
-    assert (split["train_from"], split["test_from"], split["test_to"]) == ("Feb", "Nov", "Dec")
+    assert report.record is not None, report.why_not
+    split = report.record.split
+    assert (split.train_from, split.test_from, split.test_to) == ("Feb", "Nov", "Dec")
     assert (report.metrics["n"], report.metrics["positives"]) == (4_725, 976)
     return report
 
