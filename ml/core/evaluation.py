@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,9 @@ IMPORTANCE_ROWS = 2_000
 BASE_RATE, BEST_FLAG, CHECKOUT_FLAG, CHAMPION = "base_rate", "best_flag", "checkout_flag", "champion"
 CHECKOUT_COLUMN = "begin_checkouts"  # tables that have it are judged against "has reached the checkout" too
 INFLATION_ROWS = 200_000
+
+# By name of a group: to which level of it each row belongs, of the held-out rows and of those before.
+Groups = dict[str, tuple[npt.NDArray[np.object_], npt.NDArray[np.object_]]]
 
 
 @dataclass(frozen=True)
@@ -125,34 +128,19 @@ def judge(
 
     evaluation = assess(scores)
     flag = find_best_flag(known, contract)
-    rivals: dict[str, Floats] = {BASE_RATE: np.full(len(labels), base)}
-    if flag is not None:
-        rivals[BEST_FLAG] = flag.score(test.features)
-    knows_checkout = CHECKOUT_COLUMN in contract.names_of_kind("numeric", "flag")
-    checkout = make_flag(known, CHECKOUT_COLUMN, 1.0) if knows_checkout else None
-    if checkout is not None:
-        rivals[CHECKOUT_FLAG] = checkout.score(test.features)
+    rivals = _score_simply(known, test, contract, flag)
     if champion is not None:
         _, of_champion = _score_in_turn(data, split, champion)
         if np.isfinite(of_champion[has_score]).all():
             rivals[CHAMPION] = of_champion[has_score]
     baselines = {name: assess(values) for name, values in rivals.items()}
-    by_group: dict[str, dict[str, Evaluation]] = {}
-    champion_by_group: dict[str, dict[str, Evaluation]] = {}
-    for group, (values, earlier) in _list_groups(test, known).items():
-        by_group[group], champion_by_group[group] = {}, {}
-        for name in _largest_levels(values, labels):
-            rows = values == name
-            rate = known.labels[earlier == name]
-            baseline = float(rate.mean()) if len(rate) else base
-            by_group[group][name] = assess(scores, rows, baseline)
-            if CHAMPION in rivals and group in compared_groups:
-                champion_by_group[group][name] = assess(rivals[CHAMPION], rows, baseline)
+    groups = _list_groups(test, known)
+    compared = {group: groups[group] for group in compared_groups if group in groups and CHAMPION in rivals}
     return Judgement(
         evaluation=evaluation,
         uncorrected=assess(plain),
-        by_group=by_group,
-        champion_by_group=champion_by_group,
+        by_group=_assess_groups(groups, test, known, lambda *members: assess(scores, *members)),
+        champion_by_group=_assess_groups(compared, test, known, lambda *members: assess(rivals[CHAMPION], *members)),
         baselines=baselines,
         gains={name: compare(evaluation, rival, COMPARED) for name, rival in baselines.items()},
         flag=flag,
@@ -163,6 +151,20 @@ def judge(
         flag_scores=rivals.get(BEST_FLAG, rivals[BASE_RATE]),
         points=test.point_names,
     )
+
+
+def _score_simply(
+    known: TrainingSet, test: TrainingSet, contract: FeatureContract, flag: FlagRule | None
+) -> dict[str, Floats]:
+    """Scores of the held-out rows without a model, learned from the rows before: the base rate, and single flags."""
+    rivals: dict[str, Floats] = {BASE_RATE: np.full(len(test.labels), float(known.labels.mean()))}
+    if flag is not None:
+        rivals[BEST_FLAG] = flag.score(test.features)
+    knows_checkout = CHECKOUT_COLUMN in contract.names_of_kind("numeric", "flag")
+    checkout = make_flag(known, CHECKOUT_COLUMN, 1.0) if knows_checkout else None
+    if checkout is not None:
+        rivals[CHECKOUT_FLAG] = checkout.score(test.features)
+    return rivals
 
 
 def compare_by_device(judgement: Judgement, group: str) -> dict[str, tuple[int, Estimate]]:
@@ -216,13 +218,25 @@ def make_flag(data: TrainingSet, feature: str, threshold: float) -> FlagRule | N
     return FlagRule(feature, threshold, float(data.labels[yes].mean()), float(data.labels[~yes].mean()))
 
 
-def _list_groups(
-    test: TrainingSet, known: TrainingSet
-) -> dict[str, tuple[npt.NDArray[np.object_], npt.NDArray[np.object_]]]:
+def _list_groups(test: TrainingSet, known: TrainingSet) -> Groups:
     groups = {name: (values, known.groups[name]) for name, values in test.groups.items()}
     if test.points is not None and known.points is not None:
         return {"decision_point": (test.points, known.points), **groups}
     return groups
+
+
+def _assess_groups(
+    groups: Groups, test: TrainingSet, known: TrainingSet, assess: Callable[[Flags, float], Evaluation]
+) -> dict[str, dict[str, Evaluation]]:
+    """`assess` of the rows of each group's largest levels, against the levels' own rates before."""
+    base = float(known.labels.mean())
+    by_group: dict[str, dict[str, Evaluation]] = {}
+    for group, (values, earlier) in groups.items():
+        by_group[group] = {}
+        for name in _largest_levels(values, test.labels):
+            rate = known.labels[earlier == name]
+            by_group[group][name] = assess(values == name, float(rate.mean()) if len(rate) else base)
+    return by_group
 
 
 def _largest_levels(values: npt.NDArray[np.object_], labels: Flags) -> list[Any]:

@@ -11,11 +11,12 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pandas as pd
 
 from foundation.connect import open_published
 from foundation.settings import Settings
 from foundation.state import open_state
-from ml.core.contract import FeatureTable
+from ml.core.contract import FeatureContract, FeatureTable
 from ml.core.drift import (
     CalibrationDrift,
     FeatureDrift,
@@ -160,36 +161,13 @@ def _measure(connection: duckdb.DuckDBPyConnection, champion: StoredVersion, tab
         return ModelDrift(
             champion.name, champion.version, why_not="its manifest does not say which days it was fitted on"
         )
-    days = [
-        row[0]
-        for row in connection.execute(
-            f"""
-            select distinct session_date from {table.relation}
-            where session_date > ?
-                and session_date in (select kpi_date from marts.agg_kpis_daily where not is_provisional)
-            order by session_date desc limit {CURRENT_DAYS}
-            """,
-            [fitted_until],
-        ).fetchall()
-    ]
+    days = _list_new_days(connection, table, fitted_until)
     if not days:
         return ModelDrift(
             champion.name, champion.version, why_not=f"no complete day after {fitted_until}, its last training day"
         )
     contract = table.contract.select(champion.manifest.record.contract.feature_names)
-    where = f"where {table.risk}" if table.risk else ""
-    size = connection.execute(f"select count(*) from {table.relation} {where}").fetchone()
-    every = max(1, -(-(size[0] if size else 0) // MAX_ROWS))
-    frame = read_frame(
-        connection,
-        f"""(
-            select * from {table.relation}
-            where (session_date <= date '{fitted_until}' or session_date between date '{days[-1]}' and date '{days[0]}')
-                and hash(session_id) % {every} = 0 {f"and {table.risk}" if table.risk else ""}
-        )""",
-        contract,
-        columns=["session_date", f"cast({table.label} as boolean) as label"],
-    )
+    frame = _read_days(connection, table, contract, fitted_until, days)
     dates = frame["session_date"].to_numpy(dtype="datetime64[D]")
     labels = frame["label"].to_numpy(dtype=bool)
     is_now = dates > np.datetime64(fitted_until)
@@ -199,7 +177,60 @@ def _measure(connection: duckdb.DuckDBPyConnection, champion: StoredVersion, tab
         )
     except TooFewDaysError as error:
         return ModelDrift(champion.name, champion.version, why_not=str(error))
-    scored = connection.execute(
+    scored = _read_scores(connection, champion, days)
+    return ModelDrift(
+        champion.name,
+        champion.version,
+        current_from=days[0].isoformat(),
+        current_to=days[-1].isoformat(),
+        features=tuple(features),
+        rate=measure_rate_drift(labels[~is_now], dates[~is_now], labels[is_now]),
+        calibration=measure_calibration_drift(
+            scored["score"].to_numpy(dtype=np.float64), scored["label"].to_numpy(dtype=bool)
+        ),
+    )
+
+
+def _list_new_days(connection: duckdb.DuckDBPyConnection, table: FeatureTable, after: dt.date) -> list[dt.date]:
+    """The last complete days after the given one, oldest first."""
+    newest_first = connection.execute(
+        f"""
+        select distinct session_date from {table.relation}
+        where session_date > ?
+            and session_date in (select kpi_date from marts.agg_kpis_daily where not is_provisional)
+        order by session_date desc limit {CURRENT_DAYS}
+        """,
+        [after],
+    ).fetchall()
+    return [row[0] for row in reversed(newest_first)]
+
+
+def _read_days(
+    connection: duckdb.DuckDBPyConnection,
+    table: FeatureTable,
+    contract: FeatureContract,
+    fitted_until: dt.date,
+    days: list[dt.date],
+) -> pd.DataFrame:
+    """Features, date and label of the training days and of `days`; of very many rows an even sample of sessions."""
+    risk = table.risk or "true"
+    size = connection.execute(f"select count(*) from {table.relation} where {risk}").fetchone()
+    every = max(1, -(-(size[0] if size else 0) // MAX_ROWS))
+    return read_frame(
+        connection,
+        f"""(
+            select * from {table.relation}
+            where (session_date <= date '{fitted_until}' or session_date between date '{days[0]}' and date '{days[-1]}')
+                and hash(session_id) % {every} = 0 and {risk}
+        )""",
+        contract,
+        columns=["session_date", f"cast({table.label} as boolean) as label"],
+    )
+
+
+def _read_scores(connection: duckdb.DuckDBPyConnection, champion: StoredVersion, days: list[dt.date]) -> pd.DataFrame:
+    """What the champion said of the sessions of these days, and what they did."""
+    return connection.execute(
         f"""
         select scores.{champion.name} as score, sessions.has_purchase as label
         from marts.fct_session_scores as scores
@@ -207,19 +238,8 @@ def _measure(connection: duckdb.DuckDBPyConnection, champion: StoredVersion, tab
         where scores.{champion.name}_version = ? and scores.{champion.name} is not null
             and sessions.session_date between ? and ?
         """,
-        [champion.version, days[-1], days[0]],
+        [champion.version, days[0], days[-1]],
     ).df()
-    return ModelDrift(
-        champion.name,
-        champion.version,
-        current_from=days[-1].isoformat(),
-        current_to=days[0].isoformat(),
-        features=tuple(features),
-        rate=measure_rate_drift(labels[~is_now], dates[~is_now], labels[is_now]),
-        calibration=measure_calibration_drift(
-            scored["score"].to_numpy(dtype=np.float64), scored["label"].to_numpy(dtype=bool)
-        ),
-    )
 
 
 def _remember(settings: Settings, report: DriftReport) -> None:

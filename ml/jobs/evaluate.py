@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ml.core.calibration import TrailingWindow
-from ml.core.card import write_card
+from ml.core.card import ModelCard, write_card
 from ml.core.errors import TrainingDataError
 from ml.core.evaluation import MAX_GROUPS, judge
 from ml.core.leaks import check_leaks
@@ -124,12 +124,15 @@ def evaluate_table(path: Path, options: TableOptions) -> TableReport:
         card=None if options.out is None else str(options.out / "model_card.html"),
     )
     if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        card = make_card(path.name, data, trained, judgement, record)
-        (options.out / "model_card.html").write_text(write_card(card), encoding="utf-8")
-        text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False, default=str)
-        (options.out / "evaluation.json").write_text(text, encoding="utf-8")
+        _write_files(options.out, make_card(path.name, data, trained, judgement, record), report)
     return report
+
+
+def _write_files(folder: Path, card: ModelCard, report: TableReport) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model_card.html").write_text(write_card(card), encoding="utf-8")
+    text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False, default=str)
+    (folder / "evaluation.json").write_text(text, encoding="utf-8")
 
 
 def _split(path: Path, table: Table, options: TableOptions) -> TimeSplit:

@@ -54,6 +54,10 @@ MAX_ROWS = 1_200_000  # more are sampled by user: they would change the third di
 WINDOW_DAYS = 28
 PERMUTED_ROWS = 10_000  # of the check on shuffled labels
 DRIFT_ROWS = 50_000  # of the held-out days and of those before, for the card
+METRICS_NOTE = (
+    f"held-out days, scored day by day with the base rate corrected from the {WINDOW_DAYS} days that were final by "
+    f"then; 95 % intervals from {N_RESAMPLES} bootstrap resamples of users"
+)
 DEVICE = "device"
 GROUP_COLUMNS = {DEVICE: "device_category", "channel": "default_channel_group", "visitor": "is_new_user"}
 
@@ -94,8 +98,7 @@ def train_from_table(
         judgement,
         leaks,
         name_period=name_day,
-        note=f"held-out days, scored day by day with the base rate corrected from the {WINDOW_DAYS} days that were "
-        f"final by then; 95 % intervals from {N_RESAMPLES} bootstrap resamples of users",
+        note=METRICS_NOTE,
         candidacy=Candidacy(
             [gate.to_dict() for gate in gates], registry.champion_version(name) if champion is not None else None
         ),
@@ -104,21 +107,28 @@ def train_from_table(
     version = registry.save(name, trained.model.pipelines, record, trained_at=trained_at, card=write_card(card))
     if passed:
         registry.promote(name, version, reason=why)
+    card_path = registry.card_path(name, version)
+    return _make_report(name, version, record, why=why, is_promoted=passed, card_path=card_path)
+
+
+def _make_report(
+    name: str, version: str, record: PropensityRecord, *, why: str, is_promoted: bool, card_path: Path
+) -> ModelReport:
     return ModelReport(
         name,
         "trained",
         why,
         version=version,
-        promoted=passed,
-        estimator=trained.candidate.family,
+        promoted=is_promoted,
+        estimator=record.estimator.family,
         metrics=record.metrics,
         metrics_by_point=record.metrics_by_group.get("decision_point", {}),
-        gates=[gate.to_dict() for gate in gates],
+        gates=record.candidacy.gates if record.candidacy is not None else [],
         baselines=record.baselines,
         best_flag=record.best_flag,
         gains=record.gains,
         oracle=record.oracle,
-        card=str(registry.card_path(name, version)),
+        card=str(card_path),
     )
 
 
