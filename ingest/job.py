@@ -23,9 +23,10 @@ from ingest.convert import LakeFile, UnreadableFileError, write_lake_file
 from ingest.engine import open_engine
 from ingest.forget import drop_rows, find_forgotten_ids, finish_purge
 from ingest.names import KINDS
+from ingest.opening import open_source
 from ingest.quarantine import Problem
 from ingest.report import LoadedDay, LoadReport
-from ingest.source import ExportSource, FetchError, ListedFile, SourceTable, open_source
+from ingest.source import ExportSource, FetchError, ListedFile, SourceTable
 from warehouse.forgotten import Forgotten, add_forgotten
 from warehouse.lake import Manifest, SourceFile, read_manifests
 

@@ -19,7 +19,8 @@ from foundation.settings import Settings
 from ingest import bigquery
 from ingest.__main__ import main
 from ingest.job import load_changed_days, plan_load
-from ingest.source import SourceError, open_source
+from ingest.opening import open_source
+from ingest.source import SourceError
 from sample_shop.job import write_sample_shop
 from sample_shop.options import SampleOptions
 from warehouse.ga4_schema import EVENT_COLUMNS

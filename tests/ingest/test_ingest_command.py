@@ -13,9 +13,10 @@ import pytest
 from export_writer import make_events, write_ndjson
 
 from foundation.settings import PROJECT_DIR, Settings
+from ingest.files import FileSource, redact_uri
 from ingest.job import load_changed_days, plan_load
 from ingest.place import LakeLockedError
-from ingest.source import FileSource, SourceError, redact_uri
+from ingest.source import SourceError
 
 
 def _run(source: str, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,8 @@ from google_server import Fault, GoogleServer, serve_google
 
 from foundation.settings import Settings
 from ingest.job import load_changed_days, plan_load
-from ingest.source import SourceError, open_source
+from ingest.opening import open_source
+from ingest.source import SourceError
 
 BUCKET = "shop-export"
 
