@@ -41,3 +41,10 @@ def copy_state(settings: Settings) -> Iterator[sqlite3.Connection]:
             with closing(sqlite3.connect(f"file:{settings.state_path}?mode=ro", uri=True, timeout=60)) as state:
                 state.backup(copy)
         yield copy
+
+
+def read_rows(settings: Settings, table: str, sql: str) -> list[sqlite3.Row]:
+    """Rows of the state file; none where the room that owns `table` has not run yet."""
+    with open_state(settings) as state:
+        known = state.execute("select 1 from sqlite_master where name = ?", (table,)).fetchone()
+        return state.execute(sql).fetchall() if known else []

@@ -359,3 +359,11 @@ def _interval(value: float, resampled: Floats, *, unbias: bool) -> Estimate:
         bias = valid.mean() - value
         low, high = max(0.0, low - bias), max(0.0, high - bias)
     return Estimate(point, float(low), float(high))
+
+
+def show_estimate(estimate: dict[str, Any], sign: str = "") -> str:
+    """A value with its interval, as far as there are both."""
+    if estimate["value"] is None:
+        return "–"
+    interval = "" if estimate["low"] is None else f" [{estimate['low']:{sign}.3f}, {estimate['high']:{sign}.3f}]"
+    return f"{estimate['value']:{sign}.3f}{interval}"

@@ -8,14 +8,11 @@ import hashlib
 import json
 import os
 import shutil
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from sklearn.pipeline import Pipeline
+from typing import TYPE_CHECKING, Any
 
 from foundation.durable import sync, write_durably
 from ml.core.contract import FeatureContract
@@ -30,27 +27,14 @@ from warehouse.champions import (
     write_champion,
 )
 
-# To name a numpy or scipy function, skops asks every loaded module whether it has one of that name. Airflow's answer
-# with a warning each time: a thousand lines in the log of a training.
-warnings.filterwarnings("ignore", category=FutureWarning, module=r"skops\.io\._utils")
-import skops.io  # noqa: E402
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 MODEL_FILE = "model.skops"
 MANIFEST_FILE = "manifest.json"
 CARD_FILE = "model_card.html"
 LAST_REPORT_FILE = "last_training.json"
-ONLY = "all"  # the key of a model that is one pipeline
-
-# What our own pipelines hold beyond what skops trusts by itself (scikit-learn's estimators, numpy's arrays and ufuncs).
-# Reviewed: each only holds or describes data; `partial` is loaded only around a function that is itself on the list.
-TRUSTED_TYPES = (
-    "numpy.dtype",  # of encoded categories and scaled columns
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",  # one tree: arrays of nodes
-    "sklearn.tree._tree.Tree",  # one tree of a forest: arrays of nodes and values
-    "functools.partial",  # HistGradientBoosting wraps check_array for its categorical columns
-    "sklearn.utils.validation.check_array",
-    "sklearn.utils._bunch.Bunch",  # a dictionary: the members of averaged models by name
-)
+ONLY_PIPELINE = "all"  # the key of a model that is one pipeline
 
 
 @dataclass(frozen=True)
@@ -70,7 +54,7 @@ class StoredModel:
     @property
     def pipeline(self) -> Pipeline:
         """The pipeline of a model that has one."""
-        return self.pipelines[ONLY]
+        return self.pipelines[ONLY_PIPELINE]
 
 
 @dataclass(frozen=True)
@@ -123,10 +107,10 @@ class ModelRegistry:
         its final name only when it is complete and on disk. Raises `ModelRefusedError` if the model holds a type that
         could not be loaded again.
         """
-        content = skops.io.dumps({ONLY: model} if isinstance(model, Pipeline) else model)
-        foreign = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED_TYPES))
-        if foreign:
-            raise ModelRefusedError(f"{name}: the pipeline holds types that are not on the list: {', '.join(foreign)}")
+        # scikit-learn takes seconds to import: who only reads manifests goes without
+        from ml.io.model_file import dump_pipelines, list_trusted_types
+
+        content = dump_pipelines(name, model if isinstance(model, dict) else {ONLY_PIPELINE: model})
         sha256 = hashlib.sha256(content).hexdigest()
         version = f"{trained_at.astimezone(dt.UTC):%Y%m%dT%H%M%SZ}-{sha256[:8]}"
         folder = self.root / name
@@ -140,7 +124,7 @@ class ModelRegistry:
             version=version,
             trained_at=trained_at.astimezone(dt.UTC).isoformat(),
             model_sha256=sha256,
-            trusted_types=tuple(sorted(skops.io.get_untrusted_types(data=content))),
+            trusted_types=list_trusted_types(content),
             record=record,
         )
         write_durably(temporary / MANIFEST_FILE, manifest.to_json().encode())
@@ -189,18 +173,22 @@ class ModelRegistry:
 
     def write_last_report(self, report: dict[str, Any]) -> None:
         """Keep what the newest training said of each model; `trained_at` is that of the model trained longest ago."""
-        path = self.root / LAST_REPORT_FILE
         about = {key: report[key] for key in ("trained_at", "sessions", "last_date")}
         models = {model["name"]: {**model, **about} for model in report["models"]}
-        if path.exists():
-            earlier = json.loads(path.read_text(encoding="utf-8"))["models"]
-            models = {model["name"]: model for model in earlier if "trained_at" in model} | models
+        earlier = self.read_last_report()
+        if earlier is not None:
+            models = {model["name"]: model for model in earlier["models"] if "trained_at" in model} | models
         entries = list(models.values())
         oldest = min((model["trained_at"] for model in entries), default=report["trained_at"])
         report = {**report, "models": entries, "trained_at": oldest}
         temporary = self.root / f".{LAST_REPORT_FILE}"
         write_durably(temporary, format_json(report).encode())
-        temporary.replace(path)
+        temporary.replace(self.root / LAST_REPORT_FILE)
+
+    def read_last_report(self) -> dict[str, Any] | None:
+        """What `write_last_report` keeps; None before the first training."""
+        path = self.root / LAST_REPORT_FILE
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
     def retire(self, name: str) -> str | None:
         """Leave a model without a champion; returns the version that was it. Its files stay."""
@@ -229,23 +217,9 @@ class ModelRegistry:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != manifest.model_sha256:
             raise ModelRefusedError(f"{path} is not the file that was written (its sha256 differs): {ADVICE}")
-        try:
-            foreign = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED_TYPES))
-            if foreign:
-                raise ModelRefusedError(f"{path} holds foreign types: {', '.join(foreign)}: {ADVICE}")
-            content = skops.io.loads(content, trusted=list(TRUSTED_TYPES))
-        except ModelRefusedError:
-            raise
-        except Exception as error:
-            raise ModelRefusedError(f"{path} can't be read as a model ({error}): {ADVICE}") from error
-        if not isinstance(content, dict) or not content:
-            raise ModelRefusedError(f"{path} holds a {type(content).__name__}, not pipelines by name: {ADVICE}")
-        for key, pipeline in content.items():
-            if not isinstance(pipeline, Pipeline):
-                raise ModelRefusedError(
-                    f"{path} holds a {type(pipeline).__name__} as {key!r}, not a pipeline: {ADVICE}"
-                )
-        return StoredModel(name, version, content, manifest)
+        from ml.io.model_file import load_pipelines
+
+        return StoredModel(name, version, load_pipelines(path, content), manifest)
 
     def read_manifest(self, name: str, version: str) -> Manifest:
         """What is known about a version; raises `ModelRefusedError` for a missing, broken or changed manifest."""

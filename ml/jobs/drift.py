@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import logging
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
@@ -28,7 +27,7 @@ from ml.core.drift import (
 )
 from ml.io.contracts import contract_path, require_tables
 from ml.io.frames import read_frame
-from ml.io.registry import LAST_REPORT_FILE, ModelRegistry, StoredVersion
+from ml.io.registry import ModelRegistry, StoredVersion
 from ml.jobs.report import FULL, PRECHECKOUT, SEED
 from warehouse.transaction import unused_models
 
@@ -141,10 +140,9 @@ def _read_last_training(
     settings: Settings,
 ) -> tuple[dt.datetime | None, dt.date | None, dict[str, tuple[int, str | None]]]:
     """When and until which day was trained, and the sessions (number, newest date) that made no champion, by model."""
-    path = settings.models_dir / LAST_REPORT_FILE
-    if not path.exists():
+    report = ModelRegistry(settings.models_dir).read_last_report()
+    if report is None:
         return None, None, {}
-    report = json.loads(path.read_text(encoding="utf-8"))
     last_date = report["last_date"]
     declined = {
         model["name"]: (model["sessions"], model["last_date"])

@@ -7,6 +7,7 @@ from typing import Any
 
 from ml.core.card import RIVAL_NAMES
 from ml.core.evaluation import BEST_FLAG
+from ml.core.metrics import show_estimate
 from ml.core.record import PropensityRecord, SegmentationRecord
 from ml.io.registry import ModelRegistry
 from ml.jobs.drift import ModelDrift
@@ -44,7 +45,7 @@ def _describe_gains(gains: dict[str, Any], best_flag: str | None) -> list[str]:
     lines = []
     for name, gain in gains.items():
         rival = f"{RIVAL_NAMES[name]} ({best_flag})" if name == BEST_FLAG else RIVAL_NAMES[name]
-        shown = [f"{SHOWN_METRICS[key]} {_show_metric(gain[key], '+')}" for key in GAIN_METRICS]
+        shown = [f"{SHOWN_METRICS[key]} {show_estimate(gain[key], '+')}" for key in GAIN_METRICS]
         lines.append(f"  minus {rival}: {', '.join(shown)}")
     return lines
 
@@ -105,7 +106,7 @@ def compare_versions(registry: ModelRegistry, name: str, versions: list[str]) ->
     for key, label in SHOWN_METRICS.items():
         pair = [record.metrics[key] for record in (first, second)]
         if all(metric["value"] is not None for metric in pair):
-            lines.append(f"  {label}: {' → '.join(_show_metric(metric) for metric in pair)}")
+            lines.append(f"  {label}: {' → '.join(show_estimate(metric) for metric in pair)}")
     if first.split.test_from != second.split.test_from:
         lines.append("  each on its own held-out days: intervals that overlap show no difference")
     return lines
@@ -159,15 +160,8 @@ def _join_metrics(metrics: dict[str, Any]) -> str:
     parts = [f"n {metrics['n']:,}", f"purchases {metrics['positives']:,}"]
     for key, label in SHOWN_METRICS.items():
         if metrics[key]["value"] is not None:
-            parts.append(f"{label} {_show_metric(metrics[key])}")
+            parts.append(f"{label} {show_estimate(metrics[key])}")
     return ", ".join(parts)
-
-
-def _show_metric(estimate: dict[str, Any], sign: str = "") -> str:
-    if estimate["value"] is None:
-        return "–"
-    interval = "" if estimate["low"] is None else f" [{estimate['low']:{sign}.3f}, {estimate['high']:{sign}.3f}]"
-    return f"{estimate['value']:{sign}.3f}{interval}"
 
 
 def _describe_segments(segments: list[dict[str, Any]]) -> list[str]:

@@ -17,6 +17,7 @@ from foundation.settings import Settings
 from ingest import quarantine
 from ingest.job import load_changed_days
 from ingest.source import SourceError
+from ingest.summary import summarise_unloaded_files
 from warehouse.lake import read_manifests
 
 
@@ -219,7 +220,7 @@ def test_copies_are_dropped_though_their_reason_is_damaged(settings: Settings, s
     assert quarantine.read_entry(folders[1]).kept_files == []
 
 
-def test_quarantined_files_are_rows_of_the_state(settings: Settings, source: Path) -> None:
+def test_quarantined_files_are_rows_of_the_state_and_told_until_they_load(settings: Settings, source: Path) -> None:
     path = source / "events_20260801.json"
 
     def rows() -> list[Any]:
@@ -228,14 +229,19 @@ def test_quarantined_files_are_rows_of_the_state(settings: Settings, source: Pat
             return state.execute(f"select {columns} from quarantined_files").fetchall()
 
     write_ndjson(path, make_events(1))
+    assert summarise_unloaded_files(settings) == []
     load_changed_days(settings)
     assert rows() == []
     path.write_text("broken")
-    load_changed_days(settings)
+    [problem] = load_changed_days(settings).quarantined
     assert rows() == [("events_20260801", "events_20260801.json", 1, None, 1)]
+    assert summarise_unloaded_files(settings) == [
+        f"    file not loaded: events_20260801.json: {problem['reason']}; {problem['what_to_do']}"
+    ]
     path.unlink()
     load_changed_days(settings)
     assert rows() == [("events_20260801", "events_20260801.json", 1, None, 0)]
+    assert summarise_unloaded_files(settings) == []
 
 
 def test_one_broken_shard_holds_the_whole_day_back_and_each_is_named(settings: Settings, source: Path) -> None:

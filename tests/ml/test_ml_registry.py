@@ -205,7 +205,7 @@ def refuse(name):
 
 lazy.__getattr__ = refuse
 sys.modules["lazy"] = lazy
-import ml.io.registry
+import ml.io.model_file
 import numpy as np, skops.io
 skops.io.dumps(np.arcsinh)
 """

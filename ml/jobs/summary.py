@@ -1,0 +1,70 @@
+"""The champions and the segments, for the summary of a run."""
+
+from __future__ import annotations
+
+import duckdb
+
+from foundation.plain_tables import align, show_percent
+from foundation.settings import Settings
+from ml.core.errors import ModelRefusedError
+from ml.core.metrics import show_estimate
+from ml.core.record import PropensityRecord
+from ml.io.registry import ModelRegistry
+from ml.jobs.report import FULL, PRECHECKOUT
+
+SHOWN_METRICS = {
+    "roc_auc": "AUC",
+    "average_precision": "AP",
+    "lift_at_10_percent": "lift at 10 %",
+    "brier": "Brier",
+}
+
+
+def summarise_models(settings: Settings) -> list[str]:
+    """Each propensity's champion and how good it is, or why there is none."""
+    registry = ModelRegistry(settings.models_dir)
+    return [
+        "MODELS (held-out last days; 95 % intervals)",
+        *(f"  {_describe_champion(registry, name)}" for name in (FULL, PRECHECKOUT)),
+    ]
+
+
+def _describe_champion(registry: ModelRegistry, name: str) -> str:
+    version = registry.champion_version(name)
+    if version is None:
+        return f"{name}: no champion: {_explain_absence(registry, name)}"
+    try:
+        record = registry.read_manifest(name, version).record
+    except ModelRefusedError as error:
+        return f"{name} {version}: {error}"
+    metrics = record.metrics if isinstance(record, PropensityRecord) else {}
+    shown = [f"{label} {show_estimate(metrics[key])}" for key, label in SHOWN_METRICS.items() if key in metrics]
+    return f"{name} {version}: {', '.join(shown)}"
+
+
+def _explain_absence(registry: ModelRegistry, name: str) -> str:
+    report = registry.read_last_report()
+    models = [] if report is None else report["models"]
+    return next((str(model["why"]) for model in models if model["name"] == name), "not trained yet")
+
+
+def summarise_segments(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Size and conversion of each segment, over all scored sessions."""
+    rows = connection.execute(
+        """
+        select
+            scores.segment_name, count(*), count(*) / sum(count(*)) over (),
+            avg(cast(sessions.has_purchase as integer))
+        from marts.fct_session_scores as scores
+        inner join marts.fct_sessions as sessions using (session_id)
+        where scores.segment_name is not null
+        group by scores.segment_name order by 2 desc
+        """
+    ).fetchall()
+    if not rows:
+        return ["SEGMENTS", "  none yet"]
+    table = [("segment", "sessions", "share", "conversion")]
+    table += [
+        (str(name), f"{n:,}", show_percent(share), show_percent(conversion)) for name, n, share, conversion in rows
+    ]
+    return ["SEGMENTS", *align(table)]
