@@ -17,6 +17,7 @@ from warehouse.lake import MANIFEST_NAME, Manifest, read_manifests
 
 PROJECT = Path(__file__).resolve().parent.parent
 WORK = PROJECT / "benchmarks" / ".work"
+END_DATE = "2026-09-30"  # of every shop: what is measured on two days must be the same
 
 
 def environment_for(home: Path, memory_limit: str) -> dict[str, str]:
@@ -48,7 +49,8 @@ def make_lake(home: Path, *, sessions: int, days: int, copies: int) -> Settings:
     shop = WORK / f"shop-{sessions}-{days}"
     shop_settings = settings_for(shop)
     if not read_manifests(shop_settings):
-        for command in (["sample_shop", "--sessions", str(sessions), "--days", str(days)], ["ingest"]):
+        options = ["--sessions", str(sessions), "--days", str(days), "--end-date", END_DATE]
+        for command in (["sample_shop", *options], ["ingest"]):
             subprocess.run([sys.executable, "-m", *command], cwd=PROJECT, env=environment_for(shop, "4GB"), check=True)
         shop_settings = settings_for(shop)
     shutil.rmtree(settings.lake_dir, ignore_errors=True)

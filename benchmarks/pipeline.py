@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 
 from benchmarks.costs import PROJECT, Cost, measure
-from benchmarks.lakes import WORK, environment_for
+from benchmarks.lakes import END_DATE, WORK, environment_for
 
 # One row per session, as an analyst would write it by hand over the raw files: the reference of all ratios.
 PLAIN_SESSION_QUERY = """
@@ -68,7 +68,7 @@ def main() -> None:
     arguments = parser.parse_args()
     home = arguments.work / f"{arguments.sessions}-sessions"
     environment = environment_for(home, arguments.memory_limit)
-    options = ["--sessions", str(arguments.sessions), "--days", str(arguments.days)]
+    options = ["--sessions", str(arguments.sessions), "--days", str(arguments.days), "--end-date", END_DATE]
     subprocess.run([sys.executable, "-m", "sample_shop", *options], cwd=PROJECT, env=environment, check=True)
     for name in ("lake", "build", "warehouse.duckdb", "ops.sqlite", "models", "docs", "validation"):
         subprocess.run(["rm", "-rf", str(home / name)], check=True)

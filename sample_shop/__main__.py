@@ -25,7 +25,7 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--sessions", type=int, default=defaults.sessions, help="sessions (%(default)s)")
     parser.add_argument("--days", type=int, default=defaults.days, help="daily tables (%(default)s)")
     parser.add_argument(
-        "--end-date", type=dt.date.fromisoformat, default=defaults.end_date, help="last one (%(default)s)"
+        "--end-date", type=dt.date.fromisoformat, help="last one (yesterday, or that of the shop which is there)"
     )
     parser.add_argument("--seed", type=int, default=defaults.seed, help="(%(default)s)")
     parser.add_argument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import fcntl
 import json
 import multiprocessing
@@ -15,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -81,27 +81,45 @@ def write_sample_shop(
     """Write the export, the truth and the later version of the rewritten day; do nothing if they are there already.
 
     `out` is the folder that gets `export/`, `truth/`, `later/` and `_sample.json` (default: `sample_shop/` in the home
-    folder); `processes` defaults to all cores for large samples, and does not change the result. All is written to a
-    temporary folder and renamed; `_sample.json` comes last. Raises ForeignFolderError rather than replace other files,
-    and SampleBusyError while another process writes there.
+    folder); `processes` defaults to all cores for large samples, and does not change the result. Without an `end_date`
+    a new shop ends yesterday, and one that is there is kept: written anew, all its days would have changed. All is
+    written to a temporary folder and renamed; `_sample.json` comes last. Raises ForeignFolderError rather than replace
+    other files, and SampleBusyError while another process writes there.
     """
     options = options or SampleOptions()
     root = out.expanduser().resolve() if out else settings.sample_export_dir.parent
-    wanted = _describe(settings, options)
     found = _read_record(root)
-    if found is not None and found["made_with"] == wanted:
-        report = SampleReport(**{**found["report"], **_paths_of(root), "is_skipped": True, "seconds": 0.0})
-        message = (
-            f"the sample shop is in {root / 'export'} already, made with the same options: nothing to do "
-            f"(delete {RECORD_NAME} beside it to have it written anew)"
-        )
-        return SampleReport(**{**report.to_dict(), "message": message})
+    calendar = Calendar(options, settings.zone, options.end_date or _choose_end(settings, options, found))
+    if found is not None and found["made_with"] == _describe(calendar) and _has_all_files(root, found):
+        return _report_kept(root, found)
     _refuse_foreign_files(root)
     if processes is None:
         processes = (os.cpu_count() or 1) if options.sessions >= _PARALLEL_FROM else 1
     if processes < 1:
         raise UsageError(f"processes is {processes}: give at least 1")
+    return _write(calendar, root, processes, progress)
 
+
+def _choose_end(settings: Settings, options: SampleOptions, found: dict[str, Any] | None) -> dt.date:
+    """Yesterday, or the end of the shop that is there if it was made with the same options."""
+    if found is not None:
+        end_date = dt.date.fromisoformat(found["made_with"]["end_date"])
+        if found["made_with"] == _describe(Calendar(options, settings.zone, end_date)):
+            return end_date
+    return dt.datetime.now(settings.zone).date() - dt.timedelta(days=1)
+
+
+def _report_kept(root: Path, found: dict[str, Any]) -> SampleReport:
+    message = (
+        f"the sample shop is in {root / 'export'} already, made with the same options: nothing to do "
+        f"(delete {RECORD_NAME} beside it to have it written anew)"
+    )
+    return SampleReport(
+        **{**found["report"], **_paths_of(root), "is_skipped": True, "seconds": 0.0, "message": message}
+    )
+
+
+def _write(calendar: Calendar, root: Path, processes: int, progress: bool) -> SampleReport:
     began = time.perf_counter()
     root.mkdir(parents=True, exist_ok=True)
     with _lock(root), tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=root) as name:
@@ -109,7 +127,6 @@ def write_sample_shop(
         for leftover in root.glob(f"{_UNFINISHED}*"):  # of a run that was killed
             if leftover != folder:
                 shutil.rmtree(leftover)
-        calendar = Calendar(options, settings.zone)
         events = _write_everything(calendar, folder, processes, progress)
         sessions, purchased = _count_truth(folder / "truth" / TRUTH_NAME)
         seconds = time.perf_counter() - began
@@ -129,7 +146,7 @@ def write_sample_shop(
                 f"sessions with a purchase; {seconds:.1f} s, {events / seconds:,.0f} events/s; in {root / 'export'}"
             ),
         )
-        _put_in_place(root, folder, {"made_with": wanted, "report": report.to_dict()})
+        _put_in_place(root, folder, {"made_with": _describe(calendar), "report": report.to_dict()})
     return report
 
 
@@ -169,11 +186,13 @@ def _lock(root: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _describe(settings: Settings, options: SampleOptions) -> dict[str, Any]:
+def _describe(calendar: Calendar) -> dict[str, Any]:
+    """All that decides what is in the files, as `_sample.json` records it."""
     return {
         "generator_version": GENERATOR_VERSION,
-        "property_timezone": settings.property_timezone,
-        **options.to_dict(),
+        "property_timezone": calendar.zone.key,
+        **asdict(calendar.options),
+        "end_date": calendar.end_date.isoformat(),
     }
 
 
@@ -186,14 +205,19 @@ def _paths_of(root: Path) -> dict[str, str]:
 
 
 def _read_record(root: Path) -> dict[str, Any] | None:
-    """What `_sample.json` says, if it can be read and the files it speaks of are there."""
+    """What `_sample.json` says, if it can be read."""
     try:
         record: dict[str, Any] = json.loads((root / RECORD_NAME).read_text(encoding="utf-8"))
-        wanted_files = record["report"]["files"]
-    except (FileNotFoundError, ValueError, KeyError):
+        dt.date.fromisoformat(record["made_with"]["end_date"])
+        SampleReport(**record["report"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
+    return record
+
+
+def _has_all_files(root: Path, record: dict[str, Any]) -> bool:
     files = len(list((root / "export").glob("events_*.parquet")))
-    return record if files == wanted_files and (root / "truth" / TRUTH_NAME).exists() else None
+    return bool(files == record["report"]["files"]) and (root / "truth" / TRUTH_NAME).exists()
 
 
 def _refuse_foreign_files(root: Path) -> None:
@@ -234,9 +258,8 @@ def _write_everything(calendar: Calendar, folder: Path, processes: int, progress
     total = calendar.options.sessions
     chunks = [min(CHUNK_SESSIONS, total - first) for first in range(0, total, CHUNK_SESSIONS)]
     days = calendar.days + (1 if calendar.options.quirks.intraday_only_day else 0)
-    zone = calendar.zone.key
-    simulations = [(calendar.options, zone, number, size, folder / "chunks") for number, size in enumerate(chunks)]
-    writings = [(calendar.options, zone, day, len(chunks), folder) for day in range(days)]
+    simulations = [(calendar, number, size, folder / "chunks") for number, size in enumerate(chunks)]
+    writings = [(calendar, day, len(chunks), folder) for day in range(days)]
     events = 0
     steps = len(simulations) + len(writings)
     with (
@@ -273,16 +296,15 @@ def _workers(processes: int) -> Iterator[Callable[[Callable[[Any], int], list[An
         pool.shutdown(cancel_futures=True)  # after an error do not work off the queue for nothing
 
 
-def _simulate_task(argument: tuple[SampleOptions, str, int, int, Path]) -> int:
-    options, zone, chunk, sessions, folder = argument
-    return simulate_chunk(Calendar(options, ZoneInfo(zone)), chunk, sessions, folder)
+def _simulate_task(argument: tuple[Calendar, int, int, Path]) -> int:
+    calendar, chunk, sessions, folder = argument
+    return simulate_chunk(calendar, chunk, sessions, folder)
 
 
-def _write_day_task(argument: tuple[SampleOptions, str, int, int, Path]) -> int:
+def _write_day_task(argument: tuple[Calendar, int, int, Path]) -> int:
     """Write every table of one day; the number of rows exported."""
-    options, zone, day, chunks, folder = argument
-    calendar = Calendar(options, ZoneInfo(zone))
-    quirks = options.quirks
+    calendar, day, chunks, folder = argument
+    quirks = calendar.options.quirks
     events, sessions = _load_day(folder / "chunks", chunks, day)
     date = f"{calendar.date(day):%Y%m%d}"
     if day == calendar.days:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -16,8 +15,10 @@ from foundation.errors import UsageError
 GENERATOR_VERSION = 1  # raise it when the same options make another shop
 MAX_SESSIONS = 20_000_000  # order numbers have eight digits
 LAST_INTRADAY_HOUR = 15  # the streaming table of the day after ends here, local time
+SHOP_TIME_END = dt.date(2026, 9, 30)  # the last day of the calendar on which every shop is simulated
 
 MICROSECONDS = 1_000_000
+_HOUR = 3_600 * MICROSECONDS
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class SampleOptions:
 
     sessions: int = 25_000
     days: int = 60
-    end_date: dt.date = dt.date(2026, 9, 30)  # the last daily table; fixed, so that two machines agree
+    end_date: dt.date | None = None  # the last daily table; None: yesterday, or that of the shop which is there
     seed: int = 20_260_930
     quirks: Quirks = field(default_factory=Quirks)
     incidents: Incidents = field(default_factory=Incidents)
@@ -93,10 +94,6 @@ class SampleOptions:
                 )
         return replace(self, quirks=quirks, incidents=incidents)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as `_sample.json` records them."""
-        return {**asdict(self), "end_date": self.end_date.isoformat()}
-
 
 @lru_cache(maxsize=4)
 def _begin_hours(first: dt.date, days: int, zone: ZoneInfo) -> NDArray[np.int64]:
@@ -108,10 +105,18 @@ def _begin_hours(first: dt.date, days: int, zone: ZoneInfo) -> NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Calendar:
-    """The days of the sample in the property's time zone. Day 0 is the first daily table, day `days` the day after."""
+    """The days of the sample in the property's time zone. Day 0 is the first daily table, day `days` the day after.
+
+    The same options make the same shop, whatever `end_date` is. So it is simulated on a calendar that always ends on
+    the same day, *shop time*, and then moved by whole days to the dates of the export: day by day the same sessions,
+    events and purchases. With the dates move the ids that are made of a timestamp, as GA4 makes them. The shop's week
+    moves too, so its Sundays are Sundays only where `end_date` is a Wednesday, as in shop time. A session begins at
+    the same local time and takes as long; only one that would begin in the hour that spring skips begins an hour later.
+    """
 
     options: SampleOptions
     zone: ZoneInfo
+    end_date: dt.date  # the last daily table
 
     @property
     def days(self) -> int:
@@ -120,7 +125,12 @@ class Calendar:
 
     def date(self, day: int | np.integer) -> dt.date:
         """The date of a day; days before the export are negative."""
-        return self.options.end_date - dt.timedelta(days=self.days - 1 - int(day))
+        return self.end_date - dt.timedelta(days=self.days - 1 - int(day))
+
+    @property
+    def shop_time(self) -> Calendar:
+        """The calendar on which the shop is simulated."""
+        return replace(self, end_date=SHOP_TIME_END)
 
     @property
     def hours(self) -> NDArray[np.int64]:
@@ -136,6 +146,20 @@ class Calendar:
     def day_of(self, timestamp: NDArray[np.int64]) -> NDArray[np.int64]:
         """The day a UTC timestamp (microseconds) falls on."""
         return np.searchsorted(self.hours[:, 0], timestamp, side="right") - 1
+
+    def from_shop_time(self, timestamp: NDArray[np.int64]) -> NDArray[np.int64]:
+        """UTC microseconds (n,) of the same day of the sample and the same local time, given those of shop time."""
+        shop = self.shop_time
+        if shop == self:
+            return timestamp
+        day = shop.day_of(timestamp)
+        inside = np.clip(day, 0, None)
+        hour = np.count_nonzero(timestamp[:, None] >= shop.hours[inside], axis=1) - 1
+        past_hour = (
+            timestamp - shop.hours[inside, hour]
+        ) % _HOUR  # of two hours in autumn the second becomes the first
+        moved = self.hours[inside, hour] + past_hour
+        return np.where(day >= 0, moved, timestamp + self.hours[0, 0] - shop.hours[0, 0])
 
     @property
     def export_end(self) -> int:

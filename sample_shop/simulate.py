@@ -118,7 +118,8 @@ def _simulate_population(
     rng: np.random.Generator, calendar: Calendar, kind: Kind, count: int, first_number: int
 ) -> tuple[Population, pa.Table | None]:
     behaviour = load_behaviour()
-    clients, visits = plan_visits(rng, calendar, count)
+    shop_time = calendar.shop_time
+    clients, visits = plan_visits(rng, shop_time, count)
     visit_row = np.flatnonzero(visits.is_exported)
     client, day, second = visits.client[visit_row], visits.day[visit_row], visits.second[visit_row]
     source, rank = visits.source[visit_row], visits.rank[visit_row]
@@ -126,45 +127,60 @@ def _simulate_population(
 
     # Intent, path, truth.
     device = world.DEVICE_CATEGORY[clients.device[client]]
-    variant = variant_of(device, _day_kind(calendar, day))
+    variant = variant_of(device, _day_kind(shop_time, day))
     score = _score_intents(source, device, rank, second)
     prior = np.exp(log_intent_prior(score + AFFINITY_SCORE[clients.affinity[client]]))
     intent = (rng.random(sessions)[:, None] >= np.cumsum(prior, axis=1)[:, :-1]).sum(axis=1)
     landing = np.array([LANDING_NUMBER[each.landing] for each in world.SOURCES])[source]
     paths = walk(rng, behaviour, variant, landing, intent)
-    order_form = _draw_order_forms(rng, calendar, sessions)
+    order_form = _draw_order_forms(rng, shop_time, sessions)
     has_order = np.bincount(paths.session, paths.step == Step.PURCHASE, sessions) > 0
-    may_reload = has_order & (order_form != OrderForm.NOWHERE) & calendar.options.quirks.reloaded_orders
+    may_reload = has_order & (order_form != OrderForm.NOWHERE) & shop_time.options.quirks.reloaded_orders
     reloads = may_reload & (rng.random(sessions) < RELOAD_SHARE)
     reload_gap = np.clip(np.exp(rng.normal(np.log(90), 0.7, sessions)), 5, 1_200) * MICROSECONDS
     steps = _append_reloads(paths, reloads, reload_gap.astype(np.int64))
 
-    start = calendar.to_utc(day, second) + rng.integers(0, MICROSECONDS, sessions)
+    start = shop_time.to_utc(day, second) + rng.integers(0, MICROSECONDS, sessions)
     duration = np.bincount(steps.session, steps.gap, sessions).astype(np.int64)
-    start = _move_before_limits(calendar, start, duration, day)
+    start = _move_before_limits(shop_time, start, duration, day)
     end = start + duration
-    records = _draw_records(rng, calendar, clients, client, start, end, day)
+    records = _draw_records(rng, shop_time, clients, client, start, end, day)
     records["client"] += first_number
     records["person"] += first_number
     records["kind"], records["source"], records["order_form"] = kind, source, order_form
     records["order"] = np.arange(sessions) + first_number
 
-    events = fire_events(rng, calendar, kind, steps, start, clients, client, rank)
+    events = fire_events(rng, shop_time, kind, steps, start, clients, client, rank)
     lines = _order_lines(events, sessions)
     if kind == Kind.CLEAN:
-        after, after_events = simulate_after_sales(rng, calendar, records, lines, has_order, end)
+        after, after_events = simulate_after_sales(rng, shop_time, records, lines, has_order, end)
     else:
         after, after_events = records[:0], events[:0]
     records, events = merge_after_sales(records, events, after, after_events)
-    _number_sessions(records, visits, visit_row, calendar, first_number)
+    _number_sessions(records, visits, visit_row, shop_time, first_number)
     _sum_lifetimes(records, lines, has_order)
-    _check_gaps(records, np.concatenate([end, records["start"][sessions:]]))
+    end = np.concatenate([end, records["start"][sessions:]])
+    _check_gaps(records, end + _leave_shop_time(records, events, calendar))
     if kind != Kind.CLEAN:
         return Population(records, events), None
     log_prior = weigh_intents(score, client, paths.end_log_likelihood)
     extra = np.where(reloads, EVENTS_IN_STEP[Step.PURCHASE], 0)
     found = compute_truth(behaviour, paths, EVENTS_IN_STEP[paths.step], variant, log_prior, extra)
     return Population(records, events), _make_truth_table(calendar, found, records[:sessions], intent)
+
+
+def _leave_shop_time(records: Records, events: Records, calendar: Calendar) -> Ints:
+    """Move sessions and events to the dates of the export; by how much (microseconds), one entry a session.
+
+    A session is moved as a whole: what happens in it keeps its distances, also where the clocks change.
+    """
+    start = records["start"].copy()
+    records["start"] = calendar.from_shop_time(start)
+    records["first_touch"] = calendar.from_shop_time(records["first_touch"])
+    moved_by = records["start"] - start
+    for column in ("timestamp", "page_loaded"):
+        events[column] += moved_by[events["session"]]
+    return moved_by
 
 
 def _score_intents(source: Ints, device: Ints, rank: Ints, second: Ints) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -98,7 +99,8 @@ class Shop:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     settings = Settings(home=tmp_path_factory.mktemp("leaks") / "home", property_timezone="UTC")
-    write_sample_shop(settings, SampleOptions(sessions=2_000, days=5), processes=1, progress=False)
+    options = SampleOptions(sessions=2_000, days=5, end_date=dt.date(2026, 9, 30))
+    write_sample_shop(settings, options, processes=1, progress=False)
     load_changed_days(settings, progress=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DBT_WRITE_JSON", "true")  # the compiled SQL is read below

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -65,7 +66,9 @@ def test_a_sample_shop_in_bigquery_loads_as_its_files_do_row_for_row(
     settings: Settings, google: GoogleServer, make_settings: Callable[..., Settings], tmp_path: Path
 ) -> None:
     files = make_settings(home=tmp_path / "files")
-    write_sample_shop(files, SampleOptions(sessions=40, days=3), processes=1, progress=False)
+    write_sample_shop(
+        files, SampleOptions(sessions=40, days=3, end_date=dt.date(2026, 9, 30)), processes=1, progress=False
+    )
     load_changed_days(files, progress=False)
     for path in files.sample_export_dir.glob("*.parquet"):
         google.tables[path.stem] = read_table(f"from read_parquet('{path}')")

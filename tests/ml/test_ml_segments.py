@@ -38,6 +38,7 @@ from sample_shop.options import Calendar, SampleOptions
 from sample_shop.records import EVENT_DTYPE, EVENT_NAMES, SESSION_DTYPE
 from sample_shop.simulate import simulate_chunk
 
+LAST_DAY = dt.date(2026, 9, 30)
 COLUMNS = ["page_views", "product_views", "searches", "engagement_seconds"]
 
 
@@ -172,7 +173,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[SegmentationData, 
     """Behaviour of the sample shop's sessions before their purchase, straight from its simulator, and their days."""
     folder = tmp_path_factory.mktemp("shop")
     options = SampleOptions(sessions=14_000).without("quirks", "incidents")
-    simulate_chunk(Calendar(options, ZoneInfo("UTC")), 0, options.sessions, folder)
+    simulate_chunk(Calendar(options, ZoneInfo("UTC"), LAST_DAY), 0, options.sessions, folder)
     events = np.fromfile(folder / "events_0.bin", EVENT_DTYPE)
     sessions = np.fromfile(folder / "sessions_0.bin", SESSION_DTYPE)
     names = np.array(EVENT_NAMES, dtype=object)[events["name"]]
@@ -215,11 +216,10 @@ def test_names_stay_with_the_sessions_over_five_weekly_trainings(
     sample: tuple[SegmentationData, np.ndarray],
 ) -> None:
     data, days = sample
-    last_day = dt.date(2026, 9, 30)
     previous: SegmentSet | None = None
     before: np.ndarray | None = None
     for week in range(6):
-        known = days <= np.datetime64(last_day - dt.timedelta(days=7 * (5 - week)))
+        known = days <= np.datetime64(LAST_DAY - dt.timedelta(days=7 * (5 - week)))
         trained = train(until(data, known), seed=week, previous=previous)
         chosen = next(row for row in trained.choice if row["k"] == trained.k)
         assert chosen["median_ari"] >= 0.85 and chosen["low_ari"] >= 0.7

@@ -31,6 +31,7 @@ from sample_shop.options import SWITCHES, SampleOptions
 from warehouse.ga4_schema import EVENT_COLUMNS
 
 ZONE = "America/Los_Angeles"
+END = dt.date(2026, 9, 30)
 INCIDENT_DATES = {"20260921", "20260922", "20260923"}
 SHORT_DATE = "20260926"
 STARTS = "('session_start', 'first_visit')"
@@ -116,14 +117,14 @@ def _write(folder: Path, options: SampleOptions, zone: str = ZONE) -> Sample:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Sample:
-    """The default sample: what `make run` starts from."""
-    return _write(tmp_path_factory.mktemp("default"), SampleOptions())
+    """The default sample, what `make run` starts from, with fixed dates."""
+    return _write(tmp_path_factory.mktemp("default"), SampleOptions(end_date=END))
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     """A sample without quirks and incidents."""
-    options = SampleOptions(sessions=6_000, days=15).without("quirks", "incidents")
+    options = SampleOptions(sessions=6_000, days=15, end_date=END).without("quirks", "incidents")
     return _write(tmp_path_factory.mktemp("plain"), options)
 
 
@@ -140,7 +141,7 @@ def test_every_file_has_the_exported_columns_and_types(shop: Sample) -> None:
 
 
 def test_the_folder_holds_the_day_files_and_nothing_else(shop: Sample) -> None:
-    days = [dt.date(2026, 9, 30) - dt.timedelta(days=back) for back in range(60)]
+    days = [END - dt.timedelta(days=back) for back in range(60)]
     wanted = {f"events_{day:%Y%m%d}.parquet" for day in days}
     wanted |= {"events_intraday_20260930.parquet", "events_intraday_20261001.parquet"}
     assert {path.name for path in shop.export.iterdir()} == wanted
@@ -516,7 +517,7 @@ def test_every_quirk_is_tested() -> None:
 
 @pytest.mark.parametrize("quirk", QUIRKS)
 def test_one_quirk_off_leaves_the_others_on(quirk: str, tmp_path: Path) -> None:
-    sample = _write(tmp_path, SampleOptions(sessions=300, days=3).without(quirk))
+    sample = _write(tmp_path, SampleOptions(sessions=300, days=3, end_date=END).without(quirk))
     assert sample.value(QUIRKS[quirk].format(export=sample.export, later=sample.report.later_dir)) == 0
     other = "cookieless" if quirk != "cookieless" else "duplicates"
     assert sample.value(QUIRKS[other]) > 0
@@ -661,14 +662,14 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def test_the_same_options_make_the_same_bytes_however_many_processes(tmp_path: Path) -> None:
-    options = SampleOptions(sessions=5_200, days=2)  # two chunks
+    options = SampleOptions(sessions=5_200, days=2, end_date=END)  # two chunks
     for name, processes in (("one", 1), ("two", 2)):
         settings = Settings(home=tmp_path / name, property_timezone=ZONE)
         write_sample_shop(settings, options, processes=processes, progress=False)
     one, two = _hashes(tmp_path / "one"), _hashes(tmp_path / "two")
     assert one == two
     assert len(one) == 5
-    other = SampleOptions(sessions=300, days=2, seed=options.seed + 1)
+    other = SampleOptions(sessions=300, days=2, end_date=END, seed=options.seed + 1)
     write_sample_shop(Settings(home=tmp_path / "two", property_timezone=ZONE), other, progress=False)
     assert not set(one.values()) & set(_hashes(tmp_path / "two").values())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -38,7 +39,8 @@ POINTS = [*(f"events_{k}" for k in DECISION_EVENTS), "full"]
 def truth(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     """The truth of 60,000 sessions."""
     folder = tmp_path_factory.mktemp("truth")
-    calendar = Calendar(SampleOptions(sessions=CHUNKS * CHUNK_SESSIONS, seed=5), ZoneInfo("America/Los_Angeles"))
+    options = SampleOptions(sessions=CHUNKS * CHUNK_SESSIONS, seed=5)
+    calendar = Calendar(options, ZoneInfo("America/Los_Angeles"), dt.date(2026, 9, 30))
     for chunk in range(CHUNKS):
         simulate_chunk(calendar, chunk, CHUNK_SESSIONS, folder)
     return pa.concat_tables([pq.read_table(folder / f"truth_{chunk}.parquet") for chunk in range(CHUNKS)])
