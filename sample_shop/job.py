@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -83,8 +84,8 @@ def write_sample_shop(
     `out` is the folder that gets `export/`, `truth/`, `later/` and `_sample.json` (default: `sample_shop/` in the home
     folder); `processes` defaults to all cores for large samples, and does not change the result. Without an `end_date`
     a new shop ends yesterday, and one that is there is kept: written anew, all its days would have changed. All is
-    written to a temporary folder and renamed; `_sample.json` comes last. Raises ForeignFolderError rather than replace
-    other files, and SampleBusyError while another process writes there.
+    written to a temporary folder and renamed; `_sample.json` comes last. `progress` shows a bar on a terminal.
+    Raises ForeignFolderError rather than replace other files, and SampleBusyError while another process writes there.
     """
     options = options or SampleOptions()
     root = out.expanduser().resolve() if out else settings.sample_export_dir.parent
@@ -262,9 +263,10 @@ def _write_everything(calendar: Calendar, folder: Path, processes: int, progress
     writings = [(calendar, day, len(chunks), folder) for day in range(days)]
     events = 0
     steps = len(simulations) + len(writings)
+    show_bar = progress and sys.stderr.isatty()
     with (
         _workers(processes) as run,
-        tqdm(total=steps, desc="sample shop", unit="step", mininterval=0.5, disable=not progress) as bar,
+        tqdm(total=steps, desc="sample shop", unit="step", mininterval=0.5, disable=not show_bar) as bar,
     ):
         for _ in run(_simulate_task, simulations):
             bar.update()

@@ -22,7 +22,9 @@ from ingest.source import SourceError
 def _run(source: str, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "FUNNELHOUSE_SOURCE": source, "FUNNELHOUSE_HOME": str(home)}
     command = [sys.executable, "-m", "ingest", *arguments]
-    return subprocess.run(command, env=environment, cwd=PROJECT_DIR, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment, cwd=PROJECT_DIR, capture_output=True, check=False)
+    assert b"\r" not in done.stdout + done.stderr  # a pipe gets no bar
+    return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def test_the_command_loads_and_says_what_it_did(tmp_path: Path) -> None:

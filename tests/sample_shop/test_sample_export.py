@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import itertools
+import re
 import signal
 import subprocess
 import sys
@@ -744,6 +745,13 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
     assert "'gravity' is no quirk" in capsys.readouterr().err
     assert main(["--sessions", "0"]) == 2
     assert main(["deliver-late", "--out", str(tmp_path / "nowhere")]) == 2
+
+
+def test_a_pipe_gets_lines_and_no_bar(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sample_shop", "--out", str(tmp_path), "--sessions", "50", "--days", "2"]
+    done = subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, check=True)
+    assert done.stderr == b""
+    assert re.fullmatch(rb"sample_shop: \d+ sessions, [\d,]+ events in 4 day files, [^\r\n]+\n", done.stdout)
 
 
 @pytest.mark.parametrize(("sessions", "days"), [(1, 1), (3, 2), (40, 20)])
