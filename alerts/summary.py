@@ -12,7 +12,7 @@ from alerts.state import open_alerts
 from foundation.settings import Settings, show_path
 
 
-def say_alerts(settings: Settings) -> str:
+def summarise_alerts(settings: Settings) -> list[str]:
     """The incidents, oldest first, and whether they were sent; what was only rendered is told in full."""
     channel = choose_channels(settings)[0].name
     with open_alerts(settings) as state:
@@ -41,4 +41,4 @@ def say_alerts(settings: Settings) -> str:
         lines.append(
             "  No Slack token is set: messages were rendered, not posted. README.md says how to connect Slack."
         )
-    return "\n".join(lines)
+    return lines
