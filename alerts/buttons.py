@@ -23,6 +23,7 @@ from alerts.incidents.answers import Answer, AnswerError, answer_in, load_rules_
 from alerts.incidents.sending import deliver_outbox
 from alerts.incidents.store import UnknownIncidentError
 from alerts.state import open_alerts
+from alerts.text import read_count
 from foundation.errors import FunnelhouseError
 from foundation.settings import Settings
 
@@ -51,7 +52,8 @@ class UntrustedRequestError(RequestError):
 
 def verify_signature(secret: SecretStr, *, timestamp: str, body: bytes, signature: str, now: float) -> None:
     """Raise `UntrustedRequestError` unless Slack signed this body with the secret within the last five minutes."""
-    if not timestamp.isdigit() or abs(now - int(timestamp)) > MAX_AGE_SECONDS:
+    seconds = read_count(timestamp)
+    if seconds is None or abs(now - seconds) > MAX_AGE_SECONDS:
         raise UntrustedRequestError("the timestamp is missing or more than five minutes off")
     base = b"v0:" + timestamp.encode() + b":" + body
     expected = "v0=" + hmac.new(secret.get_secret_value().encode(), base, hashlib.sha256).hexdigest()
@@ -102,7 +104,7 @@ def read_payload(body: bytes) -> tuple[Answer, str, str, int | None]:
         user = payload["user"]
         by = str(user["id"])
         incident_id = str(action["value"])
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
         raise RequestError(f"not an answer of an alert's button: {type(error).__name__}") from None
     return kind, incident_id, by, days
 
@@ -170,12 +172,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200 if urlsplit(self.path).path == "/health" else 404)
 
     def do_POST(self) -> None:
-        length = self.headers.get("Content-Length", "")
+        length = read_count(self.headers.get("Content-Length", ""))
         if urlsplit(self.path).path != PATH:
             return self._answer(404)
-        if not length.isdigit() or int(length) > _MAX_BODY:
-            return self._answer(413 if length.isdigit() else 411)
-        body = self.rfile.read(int(length))
+        if length is None:
+            return self._answer(411 if "Content-Length" not in self.headers else 400)
+        if length > _MAX_BODY:
+            return self._answer(413)
+        body = self.rfile.read(length)
         try:
             done = take_answer(
                 self.server.settings,

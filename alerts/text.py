@@ -10,6 +10,12 @@ ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 LINK_LIMIT = 500
 
 
+def read_count(text: str) -> int | None:
+    """A whole number from 0 on in plain digits, as a header has it; None for anything else."""
+    # `"²".isdigit()` is true, and int() does not take it
+    return int(text) if re.fullmatch(r"[0-9]{1,15}", text) else None
+
+
 def measure(text: str) -> int:
     """Length as Slack's clients count it: an emoji outside the basic plane counts two (UTF-16 code units)."""
     return len(text) + sum(ord(character) > 0xFFFF for character in text)

@@ -31,6 +31,7 @@ from alerts.channels.errors import (
 )
 from alerts.channels.protocol import Posted
 from alerts.channels.redaction import redact
+from alerts.text import read_count
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,8 @@ class BoundedRateLimitHandler(RateLimitErrorRetryHandler):
         if response is None or response.status_code != 429:
             return False
         values = next((v for k, v in response.headers.items() if k.lower() == "retry-after"), ["1"])
-        return values[0].isdigit() and int(values[0]) <= self.max_wait_seconds
+        wait = read_count(values[0])
+        return wait is not None and wait <= self.max_wait_seconds
 
 
 class RepeatableServerErrorHandler(RetryHandler):

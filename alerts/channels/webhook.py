@@ -23,6 +23,7 @@ from alerts.channels.protocol import Channel, Outgoing, Posted
 from alerts.channels.redaction import redact
 from alerts.messages.describing import describe_event, describe_incident
 from alerts.messages.facts import to_json_values
+from alerts.text import read_count
 from foundation.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -116,11 +117,11 @@ def post_event(
             if error.code < 500 and error.code != 429:
                 raise _to_error(error.code) from None
             problem = f"HTTP {error.code}"
-            wait = error.headers.get("Retry-After", "")
-            if wait.isdigit() and int(wait) > _MAX_WAIT_SECONDS:
+            wait = read_count(error.headers.get("Retry-After", ""))
+            if wait is not None and wait > _MAX_WAIT_SECONDS:
                 break
-            if wait.isdigit() and attempt + 1 < max_attempts:
-                time.sleep(int(wait))
+            if wait is not None and attempt + 1 < max_attempts:
+                time.sleep(wait)
         except (URLError, OSError, HTTPException) as error:
             problem = redact(f"{type(error).__name__}: {error}", settings.alert_webhook_secret)[:300]
         log.warning("posting to the webhook, attempt %d of %d: %s", attempt + 1, max_attempts, problem)

@@ -53,9 +53,10 @@ def render_event(event: EventFacts) -> Message:
     content = describe_event(event)
     called = f"{mention(event.mention)} " if event.mention else ""
     text = escape(content.headline, 1_200)
-    blocks = [_section(called + _mention_people(text)), _context(content.context)]
+    blocks = [_section(called + _mention_people(text, content.people)), _context(content.context)]
     plain = f"{event.mention} " if event.mention else ""
-    return Message(called + _mention_people(escape(content.headline, 600)), f"{plain}{content.headline}", blocks)
+    notification = _mention_people(escape(content.headline, 600), content.people)
+    return Message(called + notification, f"{plain}{content.headline}", blocks)
 
 
 def _to_slack(content: Content, buttons_for: str | None) -> Message:
@@ -67,7 +68,10 @@ def _to_slack(content: Content, buttons_for: str | None) -> Message:
     if content.error:
         blocks.append(_section(f"```{escape_code(content.error, 1_800)}```"))
     if content.fields:
-        texts = [f"*{escape(name, 80)}*\n{_mention_people(escape(value, 200))}" for name, value in content.fields]
+        texts = [
+            f"*{escape(name, 80)}*\n{_mention_people(escape(value, 200), content.people)}"
+            for name, value in content.fields
+        ]
         blocks.append({"type": "section", "fields": [_mrkdwn(text) for text in texts]})
     if content.lines:
         # A name from the data is escaped apart, so that the name is bold and nothing inside it is markup.
@@ -124,9 +128,13 @@ def mention(owner: str) -> str:
     return escape(owner, 120)
 
 
-def _mention_people(escaped: str) -> str:
-    # Slack's own ids only ever stand where an answer names who gave it.
-    return re.sub(r"(?<=by )U[A-Z0-9]{8,20}\b", lambda match: f"<@{match[0]}>", escaped)
+def _mention_people(escaped: str, people: frozenset[str]) -> str:
+    """Call those who have answered, where a text says what was done by them."""
+
+    def call(match: re.Match[str]) -> str:
+        return f"<@{match[0]}>" if match[0] in people else match[0]
+
+    return re.sub(r"(?<=by )U[A-Z0-9]{8,20}\b", call, escaped)
 
 
 def _mrkdwn(text: str) -> dict[str, Any]:

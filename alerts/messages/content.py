@@ -23,7 +23,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Content:
-    """What a message says, before any channel's layout. All texts are plain; `error` and `sql` keep their lines."""
+    """What a message says, before any channel's layout. All texts are plain; `error` and `sql` keep their lines.
+
+    `people` are those who have answered: no other name in a text, which may be from the data, calls anybody.
+    """
 
     headline: str
     notification: str
@@ -36,6 +39,12 @@ class Content:
     runbook: str | None = None
     links: list[tuple[str, str]] = field(default_factory=list)
     sql: str | None = None
+    people: frozenset[str] = frozenset()
+
+
+def list_people(standing: Standing) -> frozenset[str]:
+    """Who has answered to an incident."""
+    return frozenset([standing.acknowledged_by] if standing.acknowledged_by is not None else [])
 
 
 def choose_sign(facts: IncidentFacts) -> str:

@@ -32,7 +32,7 @@ def describe_event(event: EventFacts) -> Content:
     text = _say_event(event)
     headline = f"{sign} {text}" if sign else text
     context = f"Incident {event.facts.incident_id} · {event.by}"
-    return Content(headline=headline, notification=headline, context=context)
+    return Content(headline=headline, notification=headline, context=context, people=frozenset({event.by}))
 
 
 def _say_event(event: EventFacts) -> str:

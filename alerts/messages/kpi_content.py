@@ -12,6 +12,7 @@ from alerts.messages.content import (
     Content,
     Line,
     choose_sign,
+    list_people,
     say_amount,
     say_duration,
     say_name,
@@ -55,6 +56,7 @@ def describe_kpi(facts: KpiFacts) -> Content:
         runbook=facts.runbook,
         links=list(facts.links.items())[:LINKS_SHOWN],
         sql=explore_sql(facts) if facts.kind == "kpi" else None,
+        people=list_people(facts.standing),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from alerts.messages.content import Content, choose_sign, say_duration, say_span, say_status
+from alerts.messages.content import Content, choose_sign, list_people, say_duration, say_span, say_status
 from alerts.messages.facts import BAD_RULE, BROKEN_CHANNEL, RunFacts
 from alerts.text import cut, printable_lines, say_date
 
@@ -30,6 +30,7 @@ def describe_run(facts: RunFacts) -> Content:
         owner=facts.owner,
         runbook=facts.runbook,
         links=[("Log", facts.log_url)] if facts.log_url else [],
+        people=list_people(standing),
     )
 
 

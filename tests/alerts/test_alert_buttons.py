@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import http.client
 import json
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -206,3 +207,16 @@ def test_without_a_signing_secret_there_are_no_buttons_and_no_answers(
     body, timestamp = make_body(), str(int(time.time()))
     with pytest.raises(UntrustedRequestError, match="FUNNELHOUSE_SLACK_SIGNING_SECRET"):
         take_answer(silent, timestamp=timestamp, body=body, signature=sign(body, timestamp))
+
+
+def test_odd_numbers_and_deep_json_are_refused_and_the_server_goes_on(
+    settings: Settings, server: AnswerServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=10) as raw:
+        raw.sendall(f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: ²\r\n\r\n".encode("latin-1"))
+        assert raw.recv(1_000).startswith(b"HTTP/1.1 400 ")
+    with pytest.raises(UntrustedRequestError, match="timestamp"):
+        verify_signature(SecretStr(SECRET), timestamp="²", body=b"", signature="v0=x", now=0.0)
+    assert post(server, urlencode({"payload": "[" * 100_000}).encode()) == 400
+    assert post(server, make_body()) == 200 and status_of(settings) == "acknowledged"
+    assert "Traceback" not in caplog.text

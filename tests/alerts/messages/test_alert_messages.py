@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import string
 
 from hypothesis import Phase, given, settings
@@ -204,6 +205,28 @@ def test_markup_in_a_name_is_shown_and_not_obeyed() -> None:
     assert escape("a\nb\tc") == "a b c"
     assert escape("") == "(empty)"
     assert escape("a&b", 6) == "a…" and escape("a&b", 7) == "a&amp;b"
+
+
+def test_only_who_has_answered_is_called() -> None:
+    facts = RunFacts(
+        incident_id="i",
+        kind="task_failure",
+        title="t",
+        severity="critical",
+        owner="o",
+        runbook="r",
+        run_id="by U0123456789",
+        standing=Standing("acknowledged", "2026-08-10", "2026-08-10", 1, acknowledged_by="U0000000001"),
+        subject="d",
+        part="by U0123456789",
+        error="by U0123456789",
+    )
+    said = json.dumps(render_incident(facts).blocks)
+    assert "acknowledged by <@U0000000001>" in said and "<@U0123456789>" not in said
+    for event, by in (("acknowledged", "U0000000002"), ("joined", "run-1"), ("escalated", "run-1")):
+        reply = render_event(EventFacts(event, by, "by U0123456789", None, None, facts))
+        assert ("<@U0000000002>" in reply.text) == (event == "acknowledged")
+        assert "<@U0123456789>" not in reply.text + json.dumps(reply.blocks)
 
 
 def test_values_read_well() -> None:
