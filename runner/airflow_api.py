@@ -27,8 +27,8 @@ class AirflowApi:
         self._credentials = {"username": username, "password": password}
         self._session = requests.Session()
 
-    def is_healthy(self) -> bool:
-        """Whether the API server, the scheduler and the DAG processor are up."""
+    def is_healthy(self, *parts: str) -> bool:
+        """Whether the API server answers and says the same of these parts."""
         try:
             answer = self._session.get(f"{self._url}/api/v2/monitor/health", timeout=5)
         except requests.RequestException:
@@ -36,7 +36,7 @@ class AirflowApi:
         if answer.status_code != 200:
             return False
         health = answer.json()
-        return all(health[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "dag_processor"))
+        return all(health[part]["status"] == "healthy" for part in ("metadatabase", *parts))
 
     def sign_in(self) -> None:
         """Fetch a token for the following calls."""
@@ -75,12 +75,12 @@ class AirflowApi:
         """One run."""
         return self._call("get", _run_path(dag_id, run_id))
 
-    def list_unfinished_runs(self, dag_id: str) -> list[str]:
-        """Ids of the runs that are queued or running."""
+    def list_unfinished_runs(self, dag_id: str) -> list[tuple[str, str]]:
+        """Id and state of the runs that are queued or running."""
         runs = self._call(
             "get", f"/dags/{quote(dag_id)}/dagRuns", params={"state": ["queued", "running"], "limit": PAGE}
         )
-        return [run["dag_run_id"] for run in runs["dag_runs"]]
+        return [(run["dag_run_id"], run["state"]) for run in runs["dag_runs"]]
 
     def fail_run(self, dag_id: str, run_id: str) -> None:
         """Mark a run as failed: its processes are gone."""

@@ -21,9 +21,11 @@ import psutil
 from foundation.errors import FunnelhouseError
 from foundation.settings import PROJECT_DIR, Settings
 
-# no triggerer: no task defers
 # --skip-serve-logs: the log server listens on every interface; the API server reads the log files itself
-PARTS = ("api-server", "scheduler --skip-serve-logs", "dag-processor")
+API_SERVER = "api-server"
+DAG_PROCESSOR = "dag-processor"
+SCHEDULER = "scheduler --skip-serve-logs"
+TRIGGERER = "triggerer --skip-serve-logs"
 ADMIN = "admin"
 
 
@@ -38,6 +40,7 @@ class AirflowParts:
     settings: Settings
     port: int
     environment: dict[str, str]
+    is_kept: bool
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -45,13 +48,13 @@ class AirflowParts:
         """Base URL of the API server."""
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        """Start every part; their output goes to `$FUNNELHOUSE_HOME/logs/airflow-<part>.log`.
+    def start(self, *names: str) -> None:
+        """Start parts; their output goes to `$FUNNELHOUSE_HOME/logs/airflow-<part>.log`.
 
         Which processes these are is written down first thing, so that a later run can stop them if this one is killed.
         """
         (self.settings.home / "logs").mkdir(parents=True, exist_ok=True)
-        for part in PARTS:
+        for part in names:
             with _log_file(self.settings, part).open("wb") as log:
                 self.processes[part] = subprocess.Popen(
                     [sys.executable, "-m", "airflow", *part.split()],
@@ -79,20 +82,21 @@ class AirflowParts:
         stop_processes(self.settings)
 
 
-def prepare(settings: Settings, *, port: int | None = None, schedules: bool = False) -> AirflowParts:
+def prepare(settings: Settings, *, port: int | None = None, is_kept: bool = False) -> AirflowParts:
     """Make AIRFLOW_HOME, its secrets and its database; returns the parts, not yet started.
 
-    Without `schedules` the DAGs run only when triggered, by hand or by an asset.
+    Only in an Airflow that is kept running do the DAGs run on their schedules, else when triggered, by hand or by an
+    asset.
     """
     home = settings.airflow_home
     home.mkdir(parents=True, exist_ok=True)
     chosen_port = port or _free_port()
     environment = airflow_environment(settings, chosen_port)
-    if not schedules:
+    if not is_kept:
         names = ("DAILY_SCHEDULE", "RETRAINING_SCHEDULE", "ALERT_FOLLOWUP_SCHEDULE")
         environment |= {f"FUNNELHOUSE_{name}": "none" for name in names}
     _migrate_database(settings, environment)
-    return AirflowParts(settings, chosen_port, environment)
+    return AirflowParts(settings, chosen_port, environment, is_kept)
 
 
 def airflow_environment(settings: Settings, port: int) -> dict[str, str]:

@@ -15,6 +15,10 @@ from foundation.settings import Settings
 from runner.airflow_api import AirflowApi
 from runner.airflow_parts import (
     ADMIN,
+    API_SERVER,
+    DAG_PROCESSOR,
+    SCHEDULER,
+    TRIGGERER,
     AirflowParts,
     AirflowStartError,
     admin_password,
@@ -25,6 +29,7 @@ from runner.airflow_parts import (
 DAILY = "ga4_daily"
 RETRAINING = "model_retraining"
 FOLLOWUP = "alert_followup"
+DAGS = (DAILY, RETRAINING, FOLLOWUP)
 POOL = "warehouse_build"
 LAST_LINES = 25
 KEPT_RUNNING = "kept_running.json"
@@ -49,20 +54,27 @@ class RunOutcome:
         return [value for dag, task, value in self.results if (dag, task) == (dag_id, task_id) and value is not None]
 
 
+@dataclass(frozen=True)
+class LeftRuns:
+    """The runs that an earlier Airflow has left unfinished, as (DAG id, run id)."""
+
+    ended: list[tuple[str, str]] = field(default_factory=list)  # with their processes; marked as failed
+    waiting: list[tuple[str, str]] = field(default_factory=list)  # they had not begun, so nothing of them is lost
+
+
 @contextmanager
-def running_airflow(settings: Settings) -> Iterator[AirflowApi]:
+def running_airflow(settings: Settings) -> Iterator[tuple[AirflowApi, LeftRuns]]:
     """An Airflow with all DAGs parsed: the one that `make up` keeps running, else one that is stopped on leaving."""
     api = find_running(settings)
     if api is not None:
         say("using the Airflow that is running already")
-        yield api
+        yield api, LeftRuns()
         return
     clear_leftovers(settings)
     say("starting Airflow")
     parts = prepare(settings)
     try:
-        parts.start()
-        yield wait_until_ready(parts)
+        yield start(parts)
     finally:
         parts.stop()
 
@@ -74,11 +86,10 @@ def start_and_keep(settings: Settings, *, port: int) -> str:
         return str(json.loads(marker.read_text(encoding="utf-8"))["url"])
     clear_leftovers(settings)
     say("starting Airflow")
-    parts = prepare(settings, port=port, schedules=True)
+    parts = prepare(settings, port=port, is_kept=True)
     try:
-        parts.start()
-        api = wait_until_ready(parts)
-        for dag_id in (DAILY, RETRAINING, FOLLOWUP):
+        api, _ = start(parts)
+        for dag_id in DAGS:
             api.unpause(dag_id)
         marker.write_text(json.dumps({"url": parts.url}), encoding="utf-8")
     except BaseException:
@@ -100,7 +111,7 @@ def find_running(settings: Settings) -> AirflowApi | None:
         return None
     url = json.loads(marker.read_text(encoding="utf-8"))["url"]
     api = AirflowApi(url, username=ADMIN, password=admin_password(settings))
-    if not api.is_healthy():
+    if not api.is_healthy("scheduler", "dag_processor"):
         return None
     api.sign_in()
     return api
@@ -113,30 +124,54 @@ def clear_leftovers(settings: Settings) -> None:
         say(f"stopped {left_behind} processes that an earlier run had left behind")
 
 
-def wait_until_ready(parts: AirflowParts, *, timeout_seconds: float = 240) -> AirflowApi:
-    """Wait for health and for freshly parsed DAGs; clear runs that ended with their processes."""
+def start(parts: AirflowParts, *, timeout_seconds: float = 240) -> tuple[AirflowApi, LeftRuns]:
+    """Start Airflow, and wait for its health and for freshly parsed DAGs, all of them paused.
+
+    The scheduler comes last: what is unfinished before it runs is nobody's. Afterwards it may be what the scheduler has
+    just begun.
+    """
     started_at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
     api = AirflowApi(parts.url, username=ADMIN, password=admin_password(parts.settings))
     deadline = time.monotonic() + timeout_seconds
-    _wait(parts, deadline, "becoming healthy", api.is_healthy)
+    parts.start(API_SERVER, DAG_PROCESSOR)
+    _wait(parts, deadline, "answering", api.is_healthy)
     api.sign_in()
     api.ensure_pool(POOL, 1)
+    left = _close_left_runs(api)
+    if parts.is_kept:
+        # no task defers, but the page shows in red whatever part does not run
+        parts.start(SCHEDULER, TRIGGERER)
+        _wait(parts, deadline, "becoming healthy", lambda: api.is_healthy("scheduler", "dag_processor", "triggerer"))
+    else:
+        parts.start(SCHEDULER)
+        _wait(parts, deadline, "becoming healthy", lambda: api.is_healthy("scheduler", "dag_processor"))
 
     def dags_are_parsed() -> bool:
         errors = api.list_import_errors()
         if errors:
             raise AirflowStartError("a DAG file cannot be imported:\n" + "\n".join(errors))
         dags = api.list_dags()
-        wanted = (DAILY, RETRAINING, FOLLOWUP)
-        return all((dags.get(dag_id, {}).get("last_parsed_time") or "") >= started_at for dag_id in wanted)
+        return all((dags.get(dag_id, {}).get("last_parsed_time") or "") >= started_at for dag_id in DAGS)
 
     _wait(parts, deadline, "parsing the DAGs", dags_are_parsed)
-    for dag_id in (DAILY, RETRAINING):
+    return api, left
+
+
+def _close_left_runs(api: AirflowApi) -> LeftRuns:
+    """Mark what had begun as failed, since its processes are gone, and pause the DAGs, so that nothing begins yet."""
+    left = LeftRuns()
+    for dag_id in DAGS:
+        if dag_id not in api.list_dags():  # Airflow's database is new
+            continue
         api.pause(dag_id)
-        for run_id in api.list_unfinished_runs(dag_id):
-            say(f"{dag_id}: run {run_id} had ended with its processes; marked as failed, this run takes over")
-            api.fail_run(dag_id, run_id)
-    return api
+        for run_id, state in api.list_unfinished_runs(dag_id):
+            if state == "running":
+                say(f"{dag_id}: run {run_id} had ended with its processes; marked as failed")
+                api.fail_run(dag_id, run_id)
+                left.ended.append((dag_id, run_id))
+            else:
+                left.waiting.append((dag_id, run_id))
+    return left
 
 
 def run_to_the_end(settings: Settings, *, timeout_seconds: float = 6 * 3600) -> RunOutcome:
@@ -144,10 +179,15 @@ def run_to_the_end(settings: Settings, *, timeout_seconds: float = 6 * 3600) -> 
 
     Raises RunFailedError if a task fails, RunTimeoutError after `timeout_seconds`.
     """
-    with running_airflow(settings) as api:
+    with running_airflow(settings) as (api, left):
         for dag_id in (DAILY, RETRAINING):
             api.unpause(dag_id)
-        return _follow(api, [(DAILY, api.trigger(DAILY))], time.monotonic() + timeout_seconds)
+        waiting = [(dag_id, run_id) for dag_id, run_id in left.waiting if dag_id != FOLLOWUP]
+        runs = [*waiting, (DAILY, api.trigger(DAILY))]
+        if any(dag_id == RETRAINING for dag_id, _ in left.ended):
+            # nothing else would begin it again: what led to it is published
+            runs.append((RETRAINING, api.trigger(RETRAINING)))
+        return _follow(api, runs, time.monotonic() + timeout_seconds)
 
 
 def _follow(api: AirflowApi, waiting: list[tuple[str, str]], deadline: float) -> RunOutcome:
