@@ -160,9 +160,8 @@ def start(parts: AirflowParts, *, timeout_seconds: float = 240) -> tuple[Airflow
 def _close_left_runs(api: AirflowApi) -> LeftRuns:
     """Mark what had begun as failed, since its processes are gone, and pause the DAGs, so that nothing begins yet."""
     left = LeftRuns()
-    for dag_id in DAGS:
-        if dag_id not in api.list_dags():  # Airflow's database is new
-            continue
+    known = api.list_dags()  # none in a new database
+    for dag_id in (each for each in DAGS if each in known):
         api.pause(dag_id)
         for run_id, state in api.list_unfinished_runs(dag_id):
             if state == "running":

@@ -155,10 +155,8 @@ class Calendar:
         day = shop.day_of(timestamp)
         inside = np.clip(day, 0, None)
         hour = np.count_nonzero(timestamp[:, None] >= shop.hours[inside], axis=1) - 1
-        past_hour = (
-            timestamp - shop.hours[inside, hour]
-        ) % _HOUR  # of two hours in autumn the second becomes the first
-        moved = self.hours[inside, hour] + past_hour
+        # of the two hours in autumn the second becomes the first
+        moved = self.hours[inside, hour] + (timestamp - shop.hours[inside, hour]) % _HOUR
         return np.where(day >= 0, moved, timestamp + self.hours[0, 0] - shop.hours[0, 0])
 
     @property
