@@ -217,6 +217,12 @@ class Settings(
             ]
             raise SettingsError(f"{'; '.join(problems)}. Correct it in {where}") from None
 
+    @classmethod
+    def is_secret(cls, name: str) -> bool:
+        """Whether the setting of this name, such as `slack_token`, holds a secret."""
+        field = cls.model_fields.get(name)
+        return field is not None and "SecretStr" in repr(field.annotation)
+
     def with_values(self, values: Mapping[str, Any], *, where: str) -> Self:
         """These settings with other values, checked alike; `where` they are from."""
         return self.read({**dict(self), **values}, where=where)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from foundation.settings import PROJECT_DIR, Settings
@@ -46,17 +46,17 @@ def _own_fields(group: type[BaseModel]) -> dict[str, FieldInfo]:
 
 def _render_group(group: type[BaseModel]) -> str:
     rows = [
-        f"| `FUNNELHOUSE_{name.upper()}` | {_show_default(field)} | {field.description} |"
+        f"| `FUNNELHOUSE_{name.upper()}` | {_show_default(name, field)} | {field.description} |"
         for name, field in _own_fields(group).items()
     ]
     title = (group.__doc__ or "").strip().rstrip(".")
     return "\n".join([f"\n## {title}", "", "| variable | default | meaning |", "|---|---|---|", *rows, ""])
 
 
-def _show_default(field: FieldInfo) -> str:
+def _show_default(name: str, field: FieldInfo) -> str:
     value: Any = field.default
     if value is None or value == "":
-        return "secret, none" if field.annotation == SecretStr | None else "none"
+        return "secret, none" if Settings.is_secret(name) else "none"
     if isinstance(value, Path):
         value = value.relative_to(PROJECT_DIR)
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"

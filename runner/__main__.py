@@ -17,7 +17,8 @@ from foundation.connect import open_published
 from foundation.errors import FunnelhouseError, NothingPublishedError
 from foundation.settings import PROJECT_DIR, Settings
 from runner.airflow_parts import ADMIN, admin_password
-from runner.main_job import DAILY, RunOutcome, run_to_the_end, say, start_and_keep, stop_kept
+from runner.kept import stop_kept
+from runner.main_job import DAILY, RunOutcome, run_to_the_end, say, start_and_keep
 from runner.summary import summarise
 from warehouse.build import write_docs
 from warehouse.transaction import request_full_rebuild

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -11,7 +13,8 @@ import requests
 from foundation.errors import FunnelhouseError
 
 PAGE = 200
-ATTEMPTS = 5
+ATTEMPTS = 6
+LONGEST_PAUSE_SECONDS = 8
 SIGN_IN = "/auth/token"
 
 
@@ -22,8 +25,10 @@ class AirflowApiError(FunnelhouseError):
 class AirflowApi:
     """A client of one API server. Every call has a timeout; an answer other than 2xx raises `AirflowApiError`."""
 
-    def __init__(self, url: str, *, username: str, password: str) -> None:
+    def __init__(self, url: str, *, username: str, password: str, is_ours: Callable[[], bool] = lambda: True) -> None:
+        """`is_ours` says whether it is still our own server that answers there: else the password is not sent."""
         self._url = url
+        self._is_ours = is_ours
         self._credentials = {"username": username, "password": password}
         self._session = requests.Session()
 
@@ -39,7 +44,11 @@ class AirflowApi:
         return all(health[part]["status"] == "healthy" for part in ("metadatabase", *parts))
 
     def sign_in(self) -> None:
-        """Fetch a token for the following calls."""
+        """Fetch a token for the following calls; to a server that is not ours nothing is sent (AirflowApiError)."""
+        if not self._is_ours():
+            raise AirflowApiError(
+                f"what answers at {self._url} is not the Airflow of this home: nothing was sent to it"
+            )
         answer = self._send("post", SIGN_IN, json=self._credentials)
         self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
@@ -69,7 +78,11 @@ class AirflowApi:
 
     def trigger(self, dag_id: str) -> str:
         """Start a run now; returns its id."""
-        return str(self._call("post", f"/dags/{quote(dag_id)}/dagRuns", json={"logical_date": None})["dag_run_id"])
+        # with an id of ours a second attempt starts no second run
+        run_id = f"manual__{dt.datetime.now(dt.UTC).isoformat()}"
+        wanted = {"logical_date": None, "dag_run_id": run_id}
+        self._send("post", f"/api/v2/dags/{quote(dag_id)}/dagRuns", json=wanted, expected=(409,))
+        return run_id
 
     def get_run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """One run."""
@@ -127,7 +140,11 @@ class AirflowApi:
         return dict(self._send(method, f"/api/v2{path}", **options).json())
 
     def _send(self, method: str, path: str, *, expected: tuple[int, ...] = (), **options: Any) -> requests.Response:
-        """The answer to a request; tried again where the server is not there, signed in anew where the token is old."""
+        """The answer to a request; signed in anew where the token is old.
+
+        Tried again, in a rhythm that outlasts SQLite's locks, where the server is not there or fails: each call can be
+        made twice.
+        """
         for attempt in range(ATTEMPTS):
             is_last = attempt == ATTEMPTS - 1
             try:
@@ -143,11 +160,11 @@ class AirflowApi:
                     continue
                 if answer.ok or answer.status_code in expected:
                     return answer
-                if answer.status_code < 500 or method != "get" or is_last:
+                if answer.status_code < 500 or is_last:
                     raise AirflowApiError(
                         f"Airflow at {self._url} refuses {path} with HTTP {answer.status_code}: {answer.text[:500]}"
                     )
-            time.sleep(1)
+            time.sleep(min(2**attempt, LONGEST_PAUSE_SECONDS))
         raise AssertionError("the last attempt returns or raises")
 
 

@@ -1,4 +1,4 @@
-"""Starts and stops Airflow's own programs on embedded SQLite, and leaves no process behind."""
+"""Starts, watches and stops Airflow's own programs on embedded SQLite, and leaves no process behind."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
 from foundation.errors import FunnelhouseError
 from foundation.settings import PROJECT_DIR, Settings
+from runner.airflow_api import AirflowApi
+from runner.ports import check_port, find_free_port, listens
+from runner.processes import find_remembered, remember_processes, stop_processes
 
 # --skip-serve-logs: the log server listens on every interface; the API server reads the log files itself
 API_SERVER = "api-server"
@@ -27,10 +29,15 @@ DAG_PROCESSOR = "dag-processor"
 SCHEDULER = "scheduler --skip-serve-logs"
 TRIGGERER = "triggerer --skip-serve-logs"
 ADMIN = "admin"
+MOST_LOG_BYTES = 10 * 2**20
 
 
 class AirflowStartError(FunnelhouseError):
-    """A part of Airflow did not start; the message shows its last log lines."""
+    """Airflow cannot start, or a part of it did not; the message shows the part's last log lines."""
+
+
+class AirflowEndedError(FunnelhouseError):
+    """A part of Airflow has ended while it was needed; the message shows its last log lines."""
 
 
 @dataclass
@@ -41,7 +48,15 @@ class AirflowParts:
     port: int
     environment: dict[str, str]
     is_kept: bool
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    processes: dict[str, psutil.Process] = field(default_factory=dict)
+
+    @classmethod
+    def find(cls, settings: Settings, port: int) -> AirflowParts | None:
+        """The parts of this home that an earlier command has started; None unless all of them still run."""
+        processes = find_remembered(settings)
+        if not processes:
+            return None
+        return cls(settings, port, airflow_environment(settings, port), is_kept=True, processes=processes)
 
     @property
     def url(self) -> str:
@@ -55,8 +70,8 @@ class AirflowParts:
         """
         (self.settings.home / "logs").mkdir(parents=True, exist_ok=True)
         for part in names:
-            with _log_file(self.settings, part).open("wb") as log:
-                self.processes[part] = subprocess.Popen(
+            with _open_log(_log_file(self.settings, part)) as log:
+                self.processes[part] = psutil.Popen(
                     [sys.executable, "-m", "airflow", *part.split()],
                     env=self.environment,
                     cwd=PROJECT_DIR,
@@ -65,17 +80,24 @@ class AirflowParts:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
-            _remember_parts(self.settings, [process.pid for process in self.processes.values()])
+            remember_processes(self.settings, self.processes)
 
     def check(self) -> None:
-        """Raise AirflowStartError if a part has ended."""
+        """Raise AirflowEndedError if a part has ended."""
         for part, process in self.processes.items():
-            if process.poll() is not None:
-                log = _log_file(self.settings, part)
-                raise AirflowStartError(
-                    f"Airflow's {part} ended with exit code {process.returncode}. Last lines of {log}:\n"
-                    + last_lines(log, 15)
-                )
+            try:
+                code = process.wait(timeout=0)
+            except psutil.TimeoutExpired:
+                continue
+            log = _log_file(self.settings, part)
+            raise AirflowEndedError(
+                f"Airflow's {part.split()[0]} has ended{_say_exit(code)}. Last lines of {log}:\n{last_lines(log, 15)}"
+            )
+
+    def has_port(self) -> bool:
+        """Whether it is our own API server that listens on the port: what is sent there stays in the house."""
+        server = self.processes.get(API_SERVER)
+        return server is not None and any(listens(process, self.port) for process in _with_children(server))
 
     def stop(self) -> None:
         """Stop every part and everything they started."""
@@ -90,7 +112,9 @@ def prepare(settings: Settings, *, port: int | None = None, is_kept: bool = Fals
     """
     home = settings.airflow_home
     home.mkdir(parents=True, exist_ok=True)
-    chosen_port = port or _free_port()
+    if port:
+        check_port(port)
+    chosen_port = port or find_free_port()
     environment = airflow_environment(settings, chosen_port)
     if not is_kept:
         names = ("DAILY_SCHEDULE", "RETRAINING_SCHEDULE", "ALERT_FOLLOWUP_SCHEDULE")
@@ -105,9 +129,8 @@ def airflow_environment(settings: Settings, port: int) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW__", "AIRFLOW_HOME"))}
     return {
         **kept,
+        **project_environment(settings),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT_DIR), os.environ.get("PYTHONPATH", "")])),
-        "FUNNELHOUSE_HOME": str(settings.home),
-        **({"FUNNELHOUSE_SOURCE": settings.source} if settings.source else {}),
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT_DIR / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -124,42 +147,35 @@ def airflow_environment(settings: Settings, port: int) -> dict[str, str]:
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
         "AIRFLOW__API_AUTH__JWT_SECRET": _secret(home / "jwt.secret", lambda: secrets.token_urlsafe(64)),
-        "AIRFLOW__API__SECRET_KEY": _secret(home / "api.secret", lambda: secrets.token_urlsafe(32)),
+        "AIRFLOW__API__SECRET_KEY": read_secret(home),
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+        # airflow.cfg, which Airflow writes once, has these paths as they were then, wrong in a home that has moved
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(settings.home / "logs" / "tasks"),
+        "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(settings.home / "logs" / "dag_processor"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(home / "plugins"),
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     }
+
+
+def project_environment(settings: Settings) -> dict[str, str]:
+    """The project's own variables of the environment, with home and source as they were understood."""
+    return {
+        **{name: value for name, value in os.environ.items() if name.upper().startswith("FUNNELHOUSE_")},
+        "FUNNELHOUSE_HOME": str(settings.home),
+        **({"FUNNELHOUSE_SOURCE": settings.source} if settings.source else {}),
+    }
+
+
+def connect(parts: AirflowParts) -> AirflowApi:
+    """A client of the parts' API server, which sends the password to it and to nobody else."""
+    return AirflowApi(parts.url, username=ADMIN, password=admin_password(parts.settings), is_ours=parts.has_port)
 
 
 def admin_password(settings: Settings) -> str:
     """The password of the user `admin`, made at random on first use and kept readable by its owner only."""
     passwords: dict[str, str] = json.loads(_passwords_file(settings.airflow_home).read_text(encoding="utf-8"))
     return passwords[ADMIN]
-
-
-def stop_processes(settings: Settings) -> int:
-    """Stop Airflow's parts of this home and all they started, also what a killed run left; returns how many.
-
-    Takes its time to the end: a second Ctrl-C does not leave half of them running.
-    """
-    with _signals_ignored():
-        return _stop_processes(settings)
-
-
-def _stop_processes(settings: Settings) -> int:
-    found = _processes_of(settings)
-    for process in found:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGTERM)
-    psutil.wait_procs(found, timeout=10)
-    # children may have been started while their parents were ending
-    survivors = _processes_of(settings)
-    for process in survivors:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(survivors, timeout=10)
-    _parts_file(settings).unlink(missing_ok=True)
-    return len(found)
 
 
 def last_lines(path: Path, count: int) -> str:
@@ -169,88 +185,32 @@ def last_lines(path: Path, count: int) -> str:
     return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-count:])
 
 
-@contextlib.contextmanager
-def _signals_ignored() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    kept = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
-
-
-def _processes_of(settings: Settings) -> list[psutil.Process]:
-    """The parts and whatever they started.
-
-    Airflow renames its processes and so loses their environment, its workers outlive their parents, and a part's
-    children lead no session of their own: a process is one of ours if it is a remembered part, descends from one, is
-    in a part's session, or still shows our AIRFLOW_HOME.
-    """
-    mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
-    sessions = _remembered_sessions(settings)
-    found: dict[int, psutil.Process] = {}
-    for process in psutil.process_iter():
-        if process.pid in mine:
-            continue
-        with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
-            if os.getsid(process.pid) in sessions or _has_home(process, settings):
-                for one in (process, *process.children(recursive=True)):
-                    found[one.pid] = one
-    return [process for pid, process in found.items() if pid not in mine]
-
-
-def _has_home(process: psutil.Process, settings: Settings) -> bool:
-    """Whether it is an Airflow of this home, and not, for example, a shell that has set AIRFLOW_HOME."""
-    with contextlib.suppress(psutil.Error):
-        is_airflow = "airflow" in " ".join(process.cmdline()[:4])
-        return is_airflow and process.environ().get("AIRFLOW_HOME") == str(settings.airflow_home)
-    return False
-
-
 def _log_file(settings: Settings, part: str) -> Path:
     return settings.home / "logs" / f"airflow-{part.split()[0]}.log"
 
 
-def _parts_file(settings: Settings) -> Path:
-    return settings.airflow_home / "parts.json"
+def _open_log(path: Path) -> BinaryIO:
+    """The log to append to; what a crash has written stays through a restart, one file back when it grows."""
+    if path.exists() and path.stat().st_size > MOST_LOG_BYTES:
+        path.replace(path.with_suffix(".1.log"))
+    return path.open("ab")
 
 
-def _remember_parts(settings: Settings, pids: list[int]) -> None:
-    temporary = _parts_file(settings).with_suffix(".new")
-    # a session's id is its leader's pid; the boot time tells whether it can still be the same one
-    temporary.write_text(json.dumps({"sessions": pids, "boot_time": psutil.boot_time()}), encoding="utf-8")
-    temporary.replace(_parts_file(settings))
+def _with_children(process: psutil.Process) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        return [process, *process.children(recursive=True)]
+    return []
 
 
-def _remembered_sessions(settings: Settings) -> set[int]:
-    """Sessions of the remembered parts; none after a reboot.
-
-    The kernel does not give out a session's id again while one of its processes lives. If all have ended, the id may
-    be another program's by now: only a session that runs Airflow counts.
-    """
-    if not _parts_file(settings).exists():
-        return set()
-    remembered = json.loads(_parts_file(settings).read_text(encoding="utf-8"))
-    if abs(remembered["boot_time"] - psutil.boot_time()) > 5:
-        return set()
-    return {sid for sid in remembered["sessions"] if _runs_airflow(sid)}
+def _say_exit(code: int | None) -> str:
+    if code is None:
+        return ""
+    return f", killed by {signal.Signals(-code).name}" if code < 0 else f" with exit code {code}"
 
 
-def _runs_airflow(session_id: int) -> bool:
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
-            if os.getsid(process.pid) == session_id and "airflow" in " ".join(process.cmdline()):
-                return True
-    return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def read_secret(airflow_home: Path) -> str:
+    """A secret of this home for keyed hashes, made at random on first use."""
+    return _secret(airflow_home / "api.secret", lambda: secrets.token_urlsafe(32))
 
 
 def _secret(path: Path, make: Callable[[], str]) -> str:

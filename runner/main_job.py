@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from foundation.errors import FunnelhouseError
 from foundation.settings import Settings
-from runner.airflow_api import AirflowApi
+from runner.airflow_api import AirflowApi, AirflowApiError
 from runner.airflow_parts import (
-    ADMIN,
     API_SERVER,
     DAG_PROCESSOR,
     SCHEDULER,
     TRIGGERER,
     AirflowParts,
     AirflowStartError,
-    admin_password,
+    connect,
     prepare,
-    stop_processes,
 )
+from runner.kept import find_kept, remember_kept, stop_kept
 
 DAILY = "ga4_daily"
 RETRAINING = "model_retraining"
 FOLLOWUP = "alert_followup"
 DAGS = (DAILY, RETRAINING, FOLLOWUP)
+FOLLOWED = (DAILY, RETRAINING)  # by a run
 POOL = "warehouse_build"
 LAST_LINES = 25
-KEPT_RUNNING = "kept_running.json"
 
 
 class RunFailedError(FunnelhouseError):
@@ -62,59 +60,50 @@ class LeftRuns:
     waiting: list[tuple[str, str]] = field(default_factory=list)  # they had not begun, so nothing of them is lost
 
 
+@dataclass(frozen=True)
+class RunningAirflow:
+    """An Airflow with all DAGs parsed, and what an earlier one has left."""
+
+    api: AirflowApi
+    parts: AirflowParts
+    left: LeftRuns = field(default_factory=LeftRuns)
+
+
 @contextmanager
-def running_airflow(settings: Settings) -> Iterator[tuple[AirflowApi, LeftRuns]]:
-    """An Airflow with all DAGs parsed: the one that `make up` keeps running, else one that is stopped on leaving."""
-    api = find_running(settings)
-    if api is not None:
+def running_airflow(settings: Settings) -> Iterator[RunningAirflow]:
+    """The Airflow that `make up` keeps running, else one that is stopped on leaving; the DAGs of a run may run."""
+    kept = find_kept(settings)
+    if kept is not None:
         say("using the Airflow that is running already")
-        yield api, LeftRuns()
+        api, parts = kept
+        for dag_id in FOLLOWED:
+            api.unpause(dag_id)
+        yield RunningAirflow(api, parts)
         return
     clear_leftovers(settings)
     say("starting Airflow")
     parts = prepare(settings)
     try:
-        yield start(parts)
+        yield start(parts, unpaused=FOLLOWED)
     finally:
         parts.stop()
 
 
 def start_and_keep(settings: Settings, *, port: int) -> str:
     """Start Airflow with its schedules and leave it running; returns its URL. Does nothing if it runs already."""
-    marker = settings.airflow_home / KEPT_RUNNING
-    if find_running(settings) is not None:
-        return str(json.loads(marker.read_text(encoding="utf-8"))["url"])
+    kept = find_kept(settings)
+    if kept is not None:
+        return kept[1].url
     clear_leftovers(settings)
     say("starting Airflow")
     parts = prepare(settings, port=port, is_kept=True)
     try:
-        api, _ = start(parts)
-        for dag_id in DAGS:
-            api.unpause(dag_id)
-        marker.write_text(json.dumps({"url": parts.url}), encoding="utf-8")
+        start(parts, unpaused=DAGS)
+        remember_kept(parts)
     except BaseException:
         parts.stop()
         raise
     return parts.url
-
-
-def stop_kept(settings: Settings) -> int:
-    """Stop what `start_and_keep` left running; returns the number of processes stopped."""
-    (settings.airflow_home / KEPT_RUNNING).unlink(missing_ok=True)
-    return stop_processes(settings)
-
-
-def find_running(settings: Settings) -> AirflowApi | None:
-    """The Airflow of this home that was started to be kept, if it answers."""
-    marker = settings.airflow_home / KEPT_RUNNING
-    if not marker.exists():
-        return None
-    url = json.loads(marker.read_text(encoding="utf-8"))["url"]
-    api = AirflowApi(url, username=ADMIN, password=admin_password(settings))
-    if not api.is_healthy("scheduler", "dag_processor"):
-        return None
-    api.sign_in()
-    return api
 
 
 def clear_leftovers(settings: Settings) -> None:
@@ -124,27 +113,15 @@ def clear_leftovers(settings: Settings) -> None:
         say(f"stopped {left_behind} processes that an earlier run had left behind")
 
 
-def start(parts: AirflowParts, *, timeout_seconds: float = 240) -> tuple[AirflowApi, LeftRuns]:
-    """Start Airflow, and wait for its health and for freshly parsed DAGs, all of them paused.
+def start(parts: AirflowParts, *, unpaused: Iterable[str], timeout_seconds: float = 240) -> RunningAirflow:
+    """Start Airflow, and wait for its health and for freshly parsed DAGs, of which those of `unpaused` may run.
 
-    The scheduler comes last: what is unfinished before it runs is nobody's. Afterwards it may be what the scheduler has
-    just begun.
+    The scheduler comes last: what is unfinished before it runs is nobody's, and until then nobody else writes into
+    Airflow's database. A run that is overdue begins the moment it is there.
     """
     started_at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
-    api = AirflowApi(parts.url, username=ADMIN, password=admin_password(parts.settings))
+    api = connect(parts)
     deadline = time.monotonic() + timeout_seconds
-    parts.start(API_SERVER, DAG_PROCESSOR)
-    _wait(parts, deadline, "answering", api.is_healthy)
-    api.sign_in()
-    api.ensure_pool(POOL, 1)
-    left = _close_left_runs(api)
-    if parts.is_kept:
-        # no task defers, but the page shows in red whatever part does not run
-        parts.start(SCHEDULER, TRIGGERER)
-        _wait(parts, deadline, "becoming healthy", lambda: api.is_healthy("scheduler", "dag_processor", "triggerer"))
-    else:
-        parts.start(SCHEDULER)
-        _wait(parts, deadline, "becoming healthy", lambda: api.is_healthy("scheduler", "dag_processor"))
 
     def dags_are_parsed() -> bool:
         errors = api.list_import_errors()
@@ -153,8 +130,22 @@ def start(parts: AirflowParts, *, timeout_seconds: float = 240) -> tuple[Airflow
         dags = api.list_dags()
         return all((dags.get(dag_id, {}).get("last_parsed_time") or "") >= started_at for dag_id in DAGS)
 
+    parts.start(API_SERVER, DAG_PROCESSOR)
+    _wait(parts, deadline, "answering", lambda: parts.has_port() and api.is_healthy())
+    api.sign_in()
+    api.ensure_pool(POOL, 1)
+    left = _close_left_runs(api)
     _wait(parts, deadline, "parsing the DAGs", dags_are_parsed)
-    return api, left
+    for dag_id in unpaused:
+        api.unpause(dag_id)
+    if parts.is_kept:
+        # no task defers, but the page shows in red whatever part does not run
+        parts.start(SCHEDULER, TRIGGERER)
+        _wait(parts, deadline, "becoming healthy", lambda: api.is_healthy("scheduler", "dag_processor", "triggerer"))
+    else:
+        parts.start(SCHEDULER)
+        _wait(parts, deadline, "becoming healthy", lambda: api.is_healthy("scheduler", "dag_processor"))
+    return RunningAirflow(api, parts, left)
 
 
 def _close_left_runs(api: AirflowApi) -> LeftRuns:
@@ -176,27 +167,32 @@ def _close_left_runs(api: AirflowApi) -> LeftRuns:
 def run_to_the_end(settings: Settings, *, timeout_seconds: float = 6 * 3600) -> RunOutcome:
     """Trigger the daily DAG, follow every run that it leads to, and stop Airflow again.
 
-    Raises RunFailedError if a task fails, RunTimeoutError after `timeout_seconds`.
+    Raises RunFailedError if a task fails, AirflowEndedError if a part of Airflow ends, RunTimeoutError after
+    `timeout_seconds`.
     """
-    with running_airflow(settings) as (api, left):
-        for dag_id in (DAILY, RETRAINING):
-            api.unpause(dag_id)
-        waiting = [(dag_id, run_id) for dag_id, run_id in left.waiting if dag_id != FOLLOWUP]
-        runs = [*waiting, (DAILY, api.trigger(DAILY))]
-        if any(dag_id == RETRAINING for dag_id, _ in left.ended):
+    with running_airflow(settings) as airflow:
+        waiting = [(dag_id, run_id) for dag_id, run_id in airflow.left.waiting if dag_id != FOLLOWUP]
+        runs = [*waiting, (DAILY, airflow.api.trigger(DAILY))]
+        if any(dag_id == RETRAINING for dag_id, _ in airflow.left.ended):
             # nothing else would begin it again: what led to it is published
-            runs.append((RETRAINING, api.trigger(RETRAINING)))
-        return _follow(api, runs, time.monotonic() + timeout_seconds)
+            runs.append((RETRAINING, airflow.api.trigger(RETRAINING)))
+        try:
+            return _follow(airflow, runs, time.monotonic() + timeout_seconds)
+        except AirflowApiError:
+            # that a part has ended says more than that it does not answer
+            airflow.parts.check()
+            raise
 
 
-def _follow(api: AirflowApi, waiting: list[tuple[str, str]], deadline: float) -> RunOutcome:
+def _follow(airflow: RunningAirflow, waiting: list[tuple[str, str]], deadline: float) -> RunOutcome:
     """Wait for the runs and for the runs that their asset events start, until there are none left."""
+    api = airflow.api
     outcome = RunOutcome()
     followed = set(waiting)
     while waiting:
         dag_id, run_id = waiting.pop(0)
         say(f"{dag_id}: running")
-        _watch(api, dag_id, run_id, deadline)
+        _watch(airflow, dag_id, run_id, deadline)
         for task in api.list_task_instances(dag_id, run_id):
             if task["state"] == "success":
                 outcome.results.append((dag_id, task["task_id"], api.get_result(dag_id, run_id, task["task_id"])))
@@ -204,7 +200,7 @@ def _follow(api: AirflowApi, waiting: list[tuple[str, str]], deadline: float) ->
             events = api.list_triggered_runs(dag_id, run_id)
             if all(events):
                 break
-            _sleep_until(deadline, f"the scheduler to start what {dag_id} leads to")
+            _pause(airflow.parts, deadline, f"the scheduler to start what {dag_id} leads to")
         for runs in events:
             for run in runs:
                 if run not in followed:
@@ -213,7 +209,8 @@ def _follow(api: AirflowApi, waiting: list[tuple[str, str]], deadline: float) ->
     return outcome
 
 
-def _watch(api: AirflowApi, dag_id: str, run_id: str, deadline: float) -> None:
+def _watch(airflow: RunningAirflow, dag_id: str, run_id: str, deadline: float) -> None:
+    api = airflow.api
     states: dict[str, str | None] = {}
     while True:
         run_state = api.get_run(dag_id, run_id)["state"]
@@ -228,7 +225,7 @@ def _watch(api: AirflowApi, dag_id: str, run_id: str, deadline: float) -> None:
             return
         if run_state == "failed":
             raise RunFailedError(_explain_failure(api, dag_id, run_id, tasks))
-        _sleep_until(deadline, f"{dag_id} run {run_id}")
+        _pause(airflow.parts, deadline, f"{dag_id} run {run_id}")
 
 
 def _explain_failure(api: AirflowApi, dag_id: str, run_id: str, tasks: list[dict[str, Any]]) -> str:
@@ -245,13 +242,13 @@ def _explain_failure(api: AirflowApi, dag_id: str, run_id: str, tasks: list[dict
     return "\n".join(parts)
 
 
-def _wait(parts: AirflowParts, deadline: float, what: str, is_done: Any) -> None:
+def _wait(parts: AirflowParts, deadline: float, what: str, is_done: Callable[[], bool]) -> None:
     while not is_done():
-        parts.check()
-        _sleep_until(deadline, f"Airflow {what}; its logs are in {parts.settings.home / 'logs'}")
+        _pause(parts, deadline, f"Airflow {what}; its logs are in {parts.settings.home / 'logs'}")
 
 
-def _sleep_until(deadline: float, what: str) -> None:
+def _pause(parts: AirflowParts, deadline: float, what: str) -> None:
+    parts.check()
     if time.monotonic() > deadline:
         raise RunTimeoutError(f"gave up waiting for {what}")
     time.sleep(0.5)

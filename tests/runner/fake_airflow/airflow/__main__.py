@@ -23,7 +23,9 @@ STATE = Path(os.environ["AIRFLOW_HOME"]) / "fake.json"
 PORT = int(os.environ["AIRFLOW__API__PORT"])
 HAS_SCHEDULES = os.environ.get("FUNNELHOUSE_DAILY_SCHEDULE") != "none"
 
-state: dict[str, Any] = {"paused": {}, "runs": {}, "started": []}
+# "busy": how many writing calls are still refused with 500; "hangs": triggered runs never end
+state: dict[str, Any] = {"paused": {}, "runs": {}, "started": [], "busy": 0, "hangs": False}
+by_hand: dict[str, str] = {}  # by the id that the caller has chosen
 
 
 class Api(BaseHTTPRequestHandler):
@@ -54,18 +56,24 @@ class Api(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.read_body()
         if self.path.startswith("/started/"):
-            state["started"].append(self.path.removeprefix("/started/"))
+            part = self.path.removeprefix("/started/")
+            state["started"].append(part)
+            if part == "scheduler":
+                state["paused_at_start"] = dict(state["paused"])
             schedule()
         elif self.path.endswith("/dagRuns"):
             dag = self.path.split("/")[4]
-            state["runs"][f"{dag} by hand"] = "queued"
+            by_hand[body["dag_run_id"]] = f"{dag} by hand"
+            state["runs"][f"{dag} by hand"] = "running" if state["hangs"] else "queued"
             schedule()
-            body = {"dag_run_id": f"{dag} by hand"}
         self.answer({"access_token": "token", **body})
 
     def do_PATCH(self) -> None:
         body = self.read_body()
-        if run := find_run(self.path):
+        if state["busy"]:
+            state["busy"] -= 1
+            self.answer({"detail": "database is locked"}, status=500)
+        elif run := find_run(self.path):
             state["runs"][run] = body["state"]
         else:
             state["paused"][self.path.split("/")[4]] = body["is_paused"]
@@ -75,10 +83,10 @@ class Api(BaseHTTPRequestHandler):
     def read_body(self) -> dict[str, Any]:
         return dict(json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "{}"))
 
-    def answer(self, body: dict[str, Any]) -> None:
+    def answer(self, body: dict[str, Any], *, status: int = 200) -> None:
         STATE.with_suffix(".new").write_text(json.dumps(state), encoding="utf-8")
         STATE.with_suffix(".new").replace(STATE)
-        self.send_response(200)
+        self.send_response(status)
         self.end_headers()
         self.wfile.write(json.dumps(body).encode())
 
@@ -88,7 +96,7 @@ class Api(BaseHTTPRequestHandler):
 
 def find_run(path: str) -> str | None:
     found = re.fullmatch(r"/api/v2/dags/[^/]+/dagRuns/([^/]+)", urlsplit(path).path)
-    return unquote(found[1]) if found else None
+    return by_hand.get(unquote(found[1]), unquote(found[1])) if found else None
 
 
 def schedule() -> None:
