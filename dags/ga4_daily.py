@@ -59,14 +59,14 @@ def ga4_daily() -> None:  # longer than 60 lines: ten tasks of three lines, read
         return load(load_settings()).to_dict()
 
     @task.short_circuit(ignore_downstream_trigger_rules=False)
-    def plan_build() -> bool:
-        """Go on only if the published warehouse would change."""
+    def plan_build() -> list[str]:
+        """Go on only if there is a reason: if the published warehouse would change."""
         from foundation.settings import load_settings
         from warehouse.transaction import plan_build as plan
 
-        build_plan = plan(load_settings())
-        print("\n".join(build_plan.reasons) or "nothing has changed: what is published stays")
-        return build_plan.is_needed
+        reasons = plan(load_settings()).reasons
+        print("\n".join(reasons) or "nothing has changed: what is published stays")
+        return reasons
 
     @task(pool=WAREHOUSE_POOL)
     def validate_landing() -> dict[str, Any]:

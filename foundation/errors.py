@@ -17,7 +17,8 @@ command line, by Airflow and in Slack. Anything else that is raised is a fault o
       AlertDeliveryError (ChannelUnavailableError, ChannelRejectedError, ChannelFailedError, MessageRefusedError,
       MessageGoneError)
     - sample_shop: SampleBusyError, ForeignFolderError
-    - runner: BusyError, AirflowStartError, AirflowApiError, RunFailedError, RunTimeoutError, QueryError
+    - runner: BusyError, PortTakenError, OtherSettingsError, AirflowStartError, AirflowEndedError, AirflowApiError,
+      RunFailedError, RunTimeoutError, QueryError
 """
 
 from __future__ import annotations

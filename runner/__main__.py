@@ -76,13 +76,24 @@ def _what_was_done(outcome: RunOutcome) -> str:
             lines.append(
                 f"loaded {len(report['days_loaded'])} of {report['days_seen']} days, {report['events_loaded']:,} rows"
             )
+            rewritten = [day["event_date"] for day in report["days_loaded"] if day["change"] == "rewritten"]
+            if rewritten:
+                lines.append(f"  loaded again, since the export has rewritten them: {_shorten(rewritten)}")
+        for table in report["retired"]:
+            lines.append(f"  {table['event_date']}: {table['table_name']} no longer counts")
         for problem in report["quarantined"]:
             lines.append(f"not loaded: {problem['file']}: {problem['reason']}; {problem['what_to_do']}")
     if any(outcome.of(DAILY, "publish")):
         lines.append(f"published {len(outcome.of(DAILY, 'publish'))} time(s)")
+        lines.extend(f"  because {'; '.join(reasons)}" for reasons in outcome.of(DAILY, "plan_build") if reasons)
     else:
         lines.append("NOTHING NEW: the export, the models and the SQL are as they were; what is published stays")
     return "\n".join(lines)
+
+
+def _shorten(dates: list[str], *, shown: int = 5) -> str:
+    more = f" and {len(dates) - shown} more" if len(dates) > shown else ""
+    return ", ".join(dates[:shown]) + more
 
 
 def _up(options: argparse.Namespace, settings: Settings) -> int:

@@ -119,22 +119,13 @@ class AirflowApi:
             [(run["dag_id"], run["run_id"]) for run in event["created_dagruns"]] for event in answer["asset_events"]
         ]
 
-    def read_log(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> list[str]:
-        """The log of one try of a task, line by line."""
+    def read_log(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> list[dict[str, Any]]:
+        """The log of one try of a task: entries with an `event` and, of an exception, an `error_detail`."""
         path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/logs/{try_number}"
-        answer = self._call("get", path, params={"full_content": "true"})
-        content = answer.get("content", [])
+        content = self._call("get", path, params={"full_content": "true"}).get("content", [])
         if isinstance(content, str):
-            return content.splitlines()
-        lines: list[str] = []
-        for entry in content:
-            if isinstance(entry, str):
-                lines.extend(entry.splitlines())
-                continue
-            lines.extend(str(entry.get("event", "")).splitlines())
-            for detail in entry.get("error_detail") or []:
-                lines.append(f"{detail.get('exc_type')}: {detail.get('exc_value')}")
-        return lines
+            content = content.splitlines()
+        return [entry if isinstance(entry, dict) else {"event": entry} for entry in content]
 
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         return dict(self._send(method, f"/api/v2{path}", **options).json())

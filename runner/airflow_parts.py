@@ -185,6 +185,12 @@ def last_lines(path: Path, count: int) -> str:
     return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-count:])
 
 
+def task_log_file(settings: Settings, dag_id: str, run_id: str, task_id: str, try_number: int) -> Path:
+    """Where Airflow writes the log of one try of a task."""
+    folder = settings.home / "logs" / "tasks" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
+    return folder / f"attempt={try_number}.log"
+
+
 def _log_file(settings: Settings, part: str) -> Path:
     return settings.home / "logs" / f"airflow-{part.split()[0]}.log"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from foundation.errors import FunnelhouseError
-from foundation.settings import Settings
+from foundation.settings import Settings, show_path
 from runner.airflow_api import AirflowApi, AirflowApiError
 from runner.airflow_parts import (
     API_SERVER,
@@ -21,7 +21,9 @@ from runner.airflow_parts import (
     AirflowStartError,
     connect,
     prepare,
+    task_log_file,
 )
+from runner.failures import explain_failure
 from runner.kept import find_kept, remember_kept, stop_kept
 
 DAILY = "ga4_daily"
@@ -30,7 +32,6 @@ FOLLOWUP = "alert_followup"
 DAGS = (DAILY, RETRAINING, FOLLOWUP)
 FOLLOWED = (DAILY, RETRAINING)  # by a run
 POOL = "warehouse_build"
-LAST_LINES = 25
 
 
 class RunFailedError(FunnelhouseError):
@@ -224,20 +225,27 @@ def _watch(airflow: RunningAirflow, dag_id: str, run_id: str, deadline: float) -
         if run_state == "success":
             return
         if run_state == "failed":
-            raise RunFailedError(_explain_failure(api, dag_id, run_id, tasks))
+            raise RunFailedError(_explain_failure(airflow, dag_id, run_id, tasks))
         _pause(airflow.parts, deadline, f"{dag_id} run {run_id}")
 
 
-def _explain_failure(api: AirflowApi, dag_id: str, run_id: str, tasks: list[dict[str, Any]]) -> str:
+def _explain_failure(airflow: RunningAirflow, dag_id: str, run_id: str, tasks: list[dict[str, Any]]) -> str:
     failed = [task for task in tasks if task["state"] == "failed"]
     if not failed:
         return f"{dag_id} run {run_id} failed, though none of its tasks did: was it stopped by hand?"
     parts = []
     for task in failed:
-        lines = api.read_log(dag_id, run_id, task["task_id"], task["try_number"])
+        task_id, attempt = task["task_id"], task["try_number"]
+        lines = explain_failure(airflow.api.read_log(dag_id, run_id, task_id, attempt))
+        log = task_log_file(airflow.parts.settings, dag_id, run_id, task_id, attempt)
         parts.append(
-            f"task {task['task_id']} of {dag_id} failed (try {task['try_number']}). Its last log lines:\n"
-            + "\n".join(f"  | {line}" for line in lines[-LAST_LINES:])
+            "\n".join(
+                [
+                    f"task {task_id} of {dag_id} failed (try {attempt}):",
+                    *(f"  {line}" for line in lines),
+                    f"  The whole log: {show_path(log)}",
+                ]
+            )
         )
     return "\n".join(parts)
 

@@ -17,7 +17,7 @@ def summarise(settings: Settings) -> str:
     try:
         with open_published(settings) as connection:
             sections = [
-                [*summarise_data(connection, settings), *summarise_unloaded_files(settings)],
+                [*summarise_data(connection), *summarise_unloaded_files(settings)],
                 summarise_kpis(connection),
                 summarise_validation(connection),
                 summarise_models(settings),

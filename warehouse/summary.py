@@ -7,13 +7,12 @@ import datetime as dt
 import duckdb
 
 from foundation.plain_tables import align, show_percent
-from foundation.settings import Settings
 
 RECENT_DAYS = 7
 SHOWN_COLUMNS = 4
 
 
-def summarise_data(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[str]:
+def summarise_data(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """Days, rows, events and sessions of the published warehouse, and what was left out or looks new."""
     days, first, last, events, provisional = connection.execute(
         """
@@ -39,7 +38,7 @@ def summarise_data(connection: duckdb.DuckDBPyConnection, settings: Settings) ->
         "select reason, count(*) from ops.quarantined_events group by reason order by 2 desc, 1"
     ).fetchall()
     return [
-        f"DATA  {settings.export_uri}",
+        f"DATA  {_name_sources(connection)}",
         f"  {days:,} days ({first} to {last}; {provisional} still provisional), {raw:,} rows",
         f"  {events:,} events kept; left out: {duplicate:,} duplicates, {internal:,} internal, "
         f"{synthetic:,} synthetic, {quarantined:,} quarantined",
@@ -48,6 +47,19 @@ def summarise_data(connection: duckdb.DuckDBPyConnection, settings: Settings) ->
         *list_schema_changes(connection),
         *(f"    quarantined: {count:,} × {reason}" for reason, count in reasons),
     ]
+
+
+def _name_sources(connection: duckdb.DuckDBPyConnection) -> str:
+    """Where the published days were read from: of more than one source, which are mixed, each with its days."""
+    sources = connection.execute(
+        """
+        select source_uri, count(*) as days from ops.ingest_ledger
+        group by source_uri order by max(loaded_at) desc, source_uri
+        """
+    ).fetchall()
+    if len(sources) < 2:
+        return "".join(uri for uri, _ in sources)
+    return "; ".join(f"{uri} ({days:,} days)" for uri, days in sources)
 
 
 def list_schema_changes(connection: duckdb.DuckDBPyConnection) -> list[str]:

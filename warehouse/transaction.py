@@ -38,11 +38,6 @@ class BuildPlan:
     touched_dates: list[str]  # YYYY-MM-DD: content is new, changed or gone since the published build
     is_full_rebuild: bool
 
-    @property
-    def is_needed(self) -> bool:
-        """Whether a build would change anything."""
-        return bool(self.reasons)
-
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for XCom and logs."""
         return asdict(self)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import duckdb
 
-from foundation.settings import Settings
 from warehouse.summary import list_schema_changes, summarise_data, summarise_kpis
 
 
@@ -50,7 +49,9 @@ def _publish(connection: duckdb.DuckDBPyConnection) -> None:
         """
         create schema ops;
         create schema marts;
-        create table ops.ingest_ledger as select date '2026-08-02' as event_date;
+        create table ops.ingest_ledger as select * from (values
+            (date '2026-08-02', 's3://shop/export', timestamp '2026-08-03 06:00:00')
+        ) ledger(event_date, source_uri, loaded_at);
         create table ops.schema_changes (column_name varchar, change varchar, event_date date, last_date date,
             differs_from_known_schema boolean, is_current boolean);
         create table ops.event_counts as select * from (values (20, 1, 2, 3, 4, 5), (1000, 0, 0, 0, 0, 0)) counts(
@@ -68,16 +69,26 @@ def _publish(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def test_the_data_are_told_with_what_was_left_out(settings: Settings) -> None:
+def test_the_data_are_told_with_what_was_left_out() -> None:
     with duckdb.connect() as connection:
         _publish(connection)
-        assert summarise_data(connection, settings) == [
-            f"DATA  {settings.export_uri}",
+        assert summarise_data(connection) == [
+            "DATA  s3://shop/export",
             "  2 days (2026-08-01 to 2026-08-02; 1 still provisional), 1,020 rows",
             "  1,005 events kept; left out: 2 duplicates, 4 internal, 3 synthetic, 1 quarantined",
             "  3 sessions of 2 users, 1 purchases, 1,234.50 USD; 5 cookieless events belong to no session",
             "    quarantined: 1 × no name",
         ]
+
+
+def test_data_that_were_read_from_two_places_name_both_and_the_last_first() -> None:
+    with duckdb.connect() as connection:
+        _publish(connection)
+        connection.execute(
+            "insert into ops.ingest_ledger values (date '2026-08-01', 'sample', timestamp '2026-08-02 06:00:00'), "
+            "(date '2026-07-31', 'sample', timestamp '2026-08-04 06:00:00')"
+        )
+        assert summarise_data(connection)[0] == "DATA  sample (2 days); s3://shop/export (1 days)"
 
 
 def test_a_day_without_sessions_has_no_rates() -> None:
