@@ -67,7 +67,7 @@ def running_airflow(settings: Settings) -> Iterator[tuple[AirflowApi, LeftRuns]]
     """An Airflow with all DAGs parsed: the one that `make up` keeps running, else one that is stopped on leaving."""
     api = find_running(settings)
     if api is not None:
-        say("using the Airflow that is running already")
+        say("using the Airflow that is already running")
         yield api, LeftRuns()
         return
     clear_leftovers(settings)

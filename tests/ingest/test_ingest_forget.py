@@ -394,7 +394,7 @@ def test_make_forget_does_not_take_the_shells_user(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert "say whom" in done.stdout and "-m ingest" not in done.stdout
+    assert "say who" in done.stdout and "-m ingest" not in done.stdout
     done = subprocess.run(
         ["make", "-n", "forget", "USER=ann"], cwd=PROJECT_DIR, capture_output=True, text=True, check=False
     )
