@@ -23,10 +23,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 
 install: $(VENV)/.installed  ## Make .venv with the locked requirements
 
-run: $(VENV)/.installed  ## Run the main job to its end and print what came out
+run: $(VENV)/.installed  ## Run the main job to the end and print the results
 	@$(BIN)/python -m runner run
 
-rebuild: $(VENV)/.installed  ## Run the main job, making every table anew from the lake
+rebuild: $(VENV)/.installed  ## Run the main job, rebuilding every table from the lake
 	@$(BIN)/python -m runner run --rebuild
 
 summary: $(VENV)/.installed  ## Print what is published
@@ -51,7 +51,7 @@ unexport USER
 endif
 forget: $(VENV)/.installed  ## Remove a person for good, then run: make forget USER=… (user_id or user_pseudo_id)
 ifneq ($(origin USER),command line)
-	@echo "say whom: make forget USER=… (a user_id or a user_pseudo_id)"; exit 2
+	@echo "say who: make forget USER=… (a user_id or a user_pseudo_id)"; exit 2
 else
 	@$(BIN)/python -m ingest forget -- "$$FORGET_USER"
 	@$(BIN)/python -m runner run
@@ -60,7 +60,7 @@ endif
 docs: $(VENV)/.installed  ## Write the documentation of every table as one HTML file
 	@$(BIN)/python -m runner docs
 
-up: $(VENV)/.installed  ## Start Airflow with its page on 127.0.0.1:$(PORT) and keep it running
+up: $(VENV)/.installed  ## Start Airflow with its UI on 127.0.0.1:$(PORT) and keep it running
 	@$(BIN)/python -m runner up --port $(PORT)
 
 down: $(VENV)/.installed  ## Stop what `make up` started
@@ -78,10 +78,10 @@ lint: $(VENV)/.installed-dev  ## Check style, types, imports, SQL and YAML
 	$(BIN)/yamllint -s .
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
-settings-page: $(VENV)/.installed  ## Write docs/settings.md anew
+settings-page: $(VENV)/.installed  ## Regenerate docs/settings.md
 	@$(BIN)/python -m foundation.settings_page
 
-lock:  ## Resolve requirements.in and requirements-dev.in anew
+lock:  ## Resolve requirements.in and requirements-dev.in again
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --custom-compile-command "make lock" -o requirements.txt requirements.in
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --custom-compile-command "make lock" -o requirements-dev.txt requirements-dev.in
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --custom-compile-command "make lock" -o requirements-server.txt requirements-server.in

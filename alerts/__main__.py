@@ -36,12 +36,14 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m alerts", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="check the complete days now and deliver the messages")
-    check.add_argument("--run-id", default=None, help="written into the messages; default: manual and the time")
-    check.add_argument("--as-of", type=dt.datetime.fromisoformat, default=None, help="the present moment; default: now")
+    check.add_argument("--run-id", default=None, help="shown in the messages; default: manual and the time")
+    check.add_argument(
+        "--as-of", type=dt.datetime.fromisoformat, default=None, help="moment to check as of; default: now"
+    )
     check.add_argument("--json", action="store_true", help="print the report as JSON")
     check.set_defaults(run=_check)
     follow = commands.add_parser(
-        "follow-up", help="end snoozes, escalate, see that the daily run runs, deliver what waits"
+        "follow-up", help="end snoozes, escalate, check that the daily run has run, deliver what waits"
     )
     follow.set_defaults(run=_follow_up)
     commands.add_parser("list", help="show all incidents").set_defaults(run=_list)
@@ -49,19 +51,19 @@ def _make_parser() -> argparse.ArgumentParser:
     show.add_argument("incident")
     show.set_defaults(run=_show)
     for name, text in (
-        ("ack", "acknowledge: somebody is on it, nobody else is called"),
-        ("snooze", "say nothing about it until a day"),
-        ("expected", "no alert for its days, and no baseline will use them"),
+        ("ack", "acknowledge: somebody is on it; nobody else is called"),
+        ("snooze", "say nothing about it until a given day"),
+        ("expected", "raise no alert for its days, and keep them out of baselines"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("incident")
-        command.add_argument("--by", default=None, help="who says so; default: the user of this machine")
+        command.add_argument("--by", default=None, help="who answers; default: the user of this machine")
         if name != "ack":
             command.add_argument("--until", type=dt.date.fromisoformat, default=None, help="YYYY-MM-DD")
         command.set_defaults(run=_answer)
     commands.add_parser("deliver", help="deliver what waits in the outbox").set_defaults(run=_deliver)
-    serve = commands.add_parser("serve", help=f"take the answers of Slack's buttons at {PATH}")
-    serve.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, behind a proxy that speaks HTTPS")
+    serve = commands.add_parser("serve", help=f"receive the answers of Slack's buttons at {PATH}")
+    serve.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, behind an HTTPS proxy")
     serve.add_argument("--port", type=whole_number(0, 65535), default=8090)
     serve.set_defaults(run=_serve)
     rules = commands.add_parser("rules", help="validate the rules and show them")
@@ -75,13 +77,13 @@ def _make_parser() -> argparse.ArgumentParser:
 
 def _add_backtest(backtest: argparse.ArgumentParser) -> None:
     backtest.add_argument(
-        "--days", type=whole_number(1), default=None, help="so many of the newest complete days; default: all"
+        "--days", type=whole_number(1), default=None, help="number of newest complete days; default: all"
     )
     backtest.add_argument("--simulate", action="store_true", help="simulated shops: false alarms and detections")
     backtest.add_argument(
-        "--years", type=whole_number(1), default=100, help="simulated years of each size (%(default)s)"
+        "--years", type=whole_number(1), default=100, help="simulated years for each size (%(default)s)"
     )
-    backtest.add_argument("--seed", type=whole_number(0), default=1, help="of the simulation (%(default)s)")
+    backtest.add_argument("--seed", type=whole_number(0), default=1, help="seed of the simulation (%(default)s)")
     backtest.set_defaults(run=_backtest)
 
 
@@ -148,13 +150,13 @@ def _list(options: argparse.Namespace, settings: Settings) -> int:
                 say_value(value, incident.unit) for value in (incident.figures.observed, incident.figures.expected)
             )
             figures = f"{seen}, expected {usual}"
-        folded = f"  told in {incident.folded_into}" if incident.folded_into else ""
+        folded = f"  reported in {incident.folded_into}" if incident.folded_into else ""
         print(
             f"{incident.status:12} {incident.first_seen_date} to {incident.last_seen_date}  "
             f"{incident.incident_id:60} {figures}{folded}".rstrip()
         )
         if incident.incident_id in waiting:
-            print(f"             waits to be sent: {waiting[incident.incident_id] or 'not tried yet'}")
+            print(f"             waiting to be sent: {waiting[incident.incident_id] or 'not tried yet'}")
     return 0
 
 
@@ -176,7 +178,7 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
         raise SettingsError("set FUNNELHOUSE_SLACK_SIGNING_SECRET to the app's signing secret (Basic Information)")
     logging.getLogger("alerts").setLevel(logging.INFO)
     server = AnswerServer(settings, host, options.port)
-    print(f"taking answers at http://{host}:{server.server_address[1]}{PATH}", flush=True)
+    print(f"listening for answers at http://{host}:{server.server_address[1]}{PATH}", flush=True)
     try:
         server.serve_forever()
     except KeyboardInterrupt:

@@ -105,7 +105,7 @@ def read_payload(body: bytes) -> tuple[Answer, str, str, int | None]:
         by = str(user["id"])
         incident_id = str(action["value"])
     except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
-        raise RequestError(f"not an answer of an alert's button: {type(error).__name__}") from None
+        raise RequestError(f"not an answer from an alert's button: {type(error).__name__}") from None
     return kind, incident_id, by, days
 
 

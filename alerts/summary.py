@@ -28,7 +28,7 @@ def summarise_alerts(settings: Settings) -> list[str]:
     for each in sorted(incidents, key=lambda each: (each.first_seen_date, each.incident_id)):
         parent, count = parents[each.incident_id], members[each.incident_id]
         delivery = parent.status if parent is not None else "not sent here"
-        folded = f", with {count} more of its cause" if count else ""
+        folded = f", with {count} more of the same cause" if count else ""
         lines.append(
             f"  {each.title} {each.first_seen_date} to {each.last_seen_date}, {each.status}{folded} ({delivery})"
         )

@@ -26,9 +26,9 @@ _settings = load_settings()
     doc_md="""
 ### What alerts need between two daily runs
 
-Sends what quiet hours or an unreachable Slack have held back, ends snoozes, calls for help where nobody has
+Sends what quiet hours or an unreachable Slack have held back, ends snoozes, calls for help when nobody has
 acknowledged a critical incident, and opens an incident when `ga4_daily` has not succeeded for longer than it should.
-Reads and writes only the state file: it needs no slot of the warehouse.
+Reads and writes only the state file: it needs no slot in the warehouse pool.
 """,
 )
 def alert_followup() -> None:

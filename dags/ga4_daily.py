@@ -40,11 +40,11 @@ _schedule: Any = (
    build is skipped.
 3. **validate_landing**, **build_marts**, **validate_marts**, **score_sessions**, **build_scores**, **validate_scores**
    work on a private copy. A failure anywhere leaves the published warehouse as it was.
-4. **publish** puts the copy in the published one's place with one rename.
-5. **check_alerts** checks the KPIs of complete days and sends what is new (also when there was nothing to build:
-   messages that could not be delivered before are still due), and closes what failed runs before left open.
+4. **publish** replaces the published warehouse with the copy in one rename.
+5. **check_alerts** checks the KPIs of complete days, sends what is new (even if there was nothing to build: messages
+   that could not be delivered before are still due), and closes what earlier failed runs left open.
 
-Safe to clear and to run again at any point. Runs on its schedule and whenever `model_retraining` has promoted a model.
+Safe to clear and rerun at any point. Runs on its schedule and whenever `model_retraining` has promoted a model.
 """,
 )
 def ga4_daily() -> None:  # longer than 60 lines: ten tasks of three lines, read best where they are wired

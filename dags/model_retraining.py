@@ -53,12 +53,12 @@ def model_retraining() -> None:
 
         settings = load_settings()
         if not settings.published_path.exists():
-            print("nothing is published yet: the first publication will bring this DAG back")
+            print("nothing is published yet: the first publication will start this DAG again")
             return {}
         if _was_published():
             due = explain_retraining(settings, MODEL_NAMES)
         else:
-            due = dict.fromkeys(MODEL_NAMES, "by schedule or by hand")
+            due = dict.fromkeys(MODEL_NAMES, "on schedule or by hand")
         print("\n".join(f"{name}: {reason}" for name, reason in due.items()) or "no model is due")
         return due
 

@@ -73,8 +73,8 @@ class ValidationFailedError(FunnelhouseError):
         self.report = report
         failed = "\n".join(f"  - {miss.message}" for miss in report.results if miss.stops)
         super().__init__(
-            f"Validation of {report.suite} failed ({report.headline}); nothing is published by this run, "
-            f"and what was published stays.\n{failed}\nData docs: {report.data_docs}"
+            f"Validation of {report.suite} failed ({report.headline}); this run publishes nothing, and what was "
+            f"published stays.\n{failed}\nData docs: {report.data_docs}"
         )
 
 

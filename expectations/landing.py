@@ -46,7 +46,7 @@ def prepare_landing(connection: duckdb.DuckDBPyConnection, settings: Settings) -
         return Scope(
             text="no days",
             notes=[
-                f"Nothing new: the published warehouse has the lake as it is ({_count(list(manifests), 'day')})."
+                f"Nothing new: the published warehouse matches the lake ({_count(list(manifests), 'day')})."
                 if manifests
                 else f"Nothing to validate: the lake {settings.lake_dir} is empty."
             ],
@@ -138,8 +138,8 @@ def _fill_lake_files(
 def _existing(path: Path, date: dt.date) -> Path:
     if not path.is_file():
         raise LakeFileError(
-            f"{path} is listed in the manifest of {date} but is not there: "
-            f"delete the folder {path.parent} and run again, so that the day is loaded anew"
+            f"{path} is listed in the manifest of {date} but does not exist: delete the folder {path.parent} and run "
+            "again, so that the day is loaded again"
         )
     return path
 
@@ -151,8 +151,8 @@ def _reading_lake_files() -> Iterator[None]:
         yield
     except (duckdb.IOException, duckdb.InvalidInputException) as error:
         raise LakeFileError(
-            f"a lake file cannot be read: {error}. Delete its partition folder and run again, "
-            "so that the day is loaded anew"
+            f"a lake file cannot be read: {error}. Delete its partition folder and run again, so that the day is "
+            "loaded again"
         ) from error
 
 

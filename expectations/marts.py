@@ -59,7 +59,9 @@ def prepare_scores(connection: duckdb.DuckDBPyConnection, settings: Settings) ->
 
 def _attach_build(connection: duckdb.DuckDBPyConnection, settings: Settings, needed: tuple[str, ...]) -> None:
     if not settings.build_path.exists():
-        raise BuildIncompleteError(f"{settings.build_path} does not exist: no build has begun; run the dbt build first")
+        raise BuildIncompleteError(
+            f"{settings.build_path} does not exist: no build has started; run the dbt build first"
+        )
     connection.execute(f"attach {quote(str(settings.build_path))} as {BUILD} (read_only)")
     _require_tables(connection, settings, needed)
 

@@ -58,7 +58,7 @@ class Suite(BaseModel):
         names = [expectation.name for expectation in value]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"names must be unique, these occur twice: {', '.join(twice)}")
+            raise ValueError(f"names must be unique; these occur twice: {', '.join(twice)}")
         return value
 
     @property

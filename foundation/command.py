@@ -71,5 +71,5 @@ def _check_home(home: Path) -> None:
             return
     except OSError as error:
         raise SettingsError(
-            f"{home} cannot be written ({error.strerror}); set FUNNELHOUSE_HOME to a folder that can"
+            f"{home} cannot be written ({error.strerror}); set FUNNELHOUSE_HOME to a writable folder"
         ) from error

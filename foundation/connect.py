@@ -36,7 +36,7 @@ def open_published(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 def open_build(settings: Settings, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
     """Yield a connection to the private build file of the current run."""
     if not settings.build_path.exists():
-        raise NoBuildError(f"{settings.build_path} does not exist: no build has begun; `make run` makes one")
+        raise NoBuildError(f"{settings.build_path} does not exist: no build has started; `make run` starts one")
     with _open(settings.build_path, settings, read_only=read_only) as connection:
         yield connection
 

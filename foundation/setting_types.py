@@ -32,18 +32,18 @@ def check_web_address(value: str) -> str:
         parts = urlsplit(value)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise ValueError("is no web address: write it as https://host/path") from error
+        raise ValueError("is not a web address: write it as https://host/path") from error
     if parts.scheme not in ("http", "https") or not host or not _is_plain(value) or not _is_host(host):
-        raise ValueError("is no web address: write it as https://host/path")
+        raise ValueError("is not a web address: write it as https://host/path")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("has a user or a password before the host: they would end up in logs; leave them out")
+        raise ValueError("has a user or password before the host: leave it out, because it would end up in logs")
     return value
 
 
 def check_host(value: str) -> str:
     """A host's name or address, without scheme, user, port or path."""
     if not _is_host(value):
-        raise ValueError("is no host: write its name or its address alone, such as smtp.example.com")
+        raise ValueError("is not a host: write only its name or address, such as smtp.example.com")
     return value
 
 
@@ -51,7 +51,7 @@ def check_hosts(value: str) -> str:
     """Names of hosts, separated by commas; none is fine."""
     for name in filter(None, map(str.strip, value.split(","))):
         if not _is_host(name):
-            raise ValueError(f"{name!r} is no name of a host")
+            raise ValueError(f"{name!r} is not a host name")
     return value
 
 
@@ -59,10 +59,10 @@ def check_mail_addresses(value: str) -> str:
     """One mail address or several, separated by commas."""
     addresses = list_mail_addresses(value)
     if not addresses:
-        raise ValueError("has no mail address in it")
+        raise ValueError("contains no mail address")
     for place, address in enumerate(addresses, start=1):
         if not _MAIL.fullmatch(parseaddr(address)[1]) or not value.isprintable():
-            raise ValueError(f"has something that is no mail address, at place {place}")
+            raise ValueError(f"contains something that is not a mail address, at position {place}")
     return value
 
 
@@ -85,7 +85,7 @@ def check_cron(value: str) -> str:
 
     if value not in _CRON_NAMES and (len(value.split()) != 5 or not croniter.is_valid(value)):
         names = ", ".join(_CRON_NAMES)
-        raise ValueError(f"{value!r} is no cron text such as '0 7 * * *', none of {names}, and not 'none'")
+        raise ValueError(f"{value!r} is not a cron expression such as '0 7 * * *', one of {names}, or 'none'")
 
     return value
 
@@ -108,7 +108,7 @@ def check_token(value: SecretStr) -> SecretStr:
     """A token: what surrounds it is dropped, what it cannot hold is refused."""
     text = value.get_secret_value().strip()
     if not text or not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError("has a space, a line break or an odd character in it: copy it again")
+        raise ValueError("contains a space, a line break or an odd character: copy it again")
     return SecretStr(text)
 
 
@@ -116,7 +116,7 @@ def check_one_line(value: _Value) -> _Value:
     """Text of one line."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if not text.isprintable():
-        raise ValueError("has a line break or another control character in it")
+        raise ValueError("contains a line break or another control character")
     return value
 
 

@@ -39,7 +39,7 @@ class ExportSettings(BaseModel):
         "([sources.md](sources.md)); unset: the sample shop.",
     )
     bigquery_billing_project: OneLine | None = Field(
-        default=None, description="Project that requests to BigQuery count against; unset: the source's own."
+        default=None, description="Project that requests to BigQuery are counted against; unset: the source's own."
     )
     bigquery_endpoint: WebAddress | None = Field(
         default=None, description="A private endpoint of BigQuery's REST API; unset: Google's public one."
@@ -57,13 +57,13 @@ class MartSettings(BaseModel):
     complete_after_hours: int = Field(
         default=72,
         ge=0,
-        description="Hours after its end when the day of a daily table counts as complete: until then GA4 rewrites it.",
+        description="Hours after a day's end at which its daily table counts as complete; GA4 rewrites it until then.",
     )
     attribution_lookback_days: int = Field(
         default=30, ge=0, description="How far back a direct session looks for a source."
     )
     excluded_hostnames: HostNames = Field(
-        default="", description="Hostnames, separated by commas, whose events are counted as internal and left out."
+        default="", description="Hostnames, comma-separated, whose events are counted as internal and left out."
     )
     duckdb_threads: int | None = Field(default=None, ge=1, description="Threads of a build; unset: all cores.")
     duckdb_memory_limit: MemoryLimit | None = Field(
@@ -75,29 +75,29 @@ class ScheduleSettings(BaseModel):
     """Schedules."""
 
     daily_schedule: Cron | None = Field(
-        default="0 7 * * *", description="Cron of `ga4_daily`, in the property's time zone; `none`: by hand only."
+        default="0 7 * * *", description="Cron for `ga4_daily`, in the property's time zone; `none`: by hand only."
     )
     retraining_schedule: Cron | None = Field(
         default="0 9 * * 1",
-        description="Cron of `model_retraining`; `none`: only models that have no usable champion are trained.",
+        description="Cron for `model_retraining`; `none`: only models without a usable champion are trained.",
     )
     alert_followup_schedule: Cron | None = Field(
         default="*/30 * * * *",
-        description="Cron of `alert_followup`, in UTC: late messages, escalation, missed runs; `none`: by hand only.",
+        description="Cron for `alert_followup`, in UTC: late messages, escalation, missed runs; `none`: by hand only.",
     )
-    task_retries: int = Field(default=2, ge=0, description="How often Airflow tries a failed task again.")
+    task_retries: int = Field(default=2, ge=0, description="How many times Airflow retries a failed task.")
 
 
 class ModelSettings(BaseModel):
     """Models."""
 
     retraining_max_age_days: int = Field(
-        default=7, ge=1, description="After a publication, models whose training is older are trained again."
+        default=7, ge=1, description="Models whose last training is older are retrained after a publication."
     )
     training_budget_seconds: float = Field(
         default=6,
         gt=0,
-        description="CPU seconds, by estimate, for the search of each propensity model; from 30 on it tries more.",
+        description="Estimated CPU seconds for the search of each propensity model; from 30 on it tries more.",
     )
 
 
@@ -110,7 +110,7 @@ class AlertSettings(BaseModel):
     )
     alert_escalation_owner: OneLine | None = Field(
         default=None,
-        description="Slack user (`U…`) or group (`S…`) who is called to a critical incident that nobody acknowledges.",
+        description="Slack user (`U…`) or group (`S…`) that is called when nobody acknowledges a critical incident.",
     )
     alert_escalate_after_hours: float = Field(default=4, gt=0, description="Hours until then.")
 
@@ -120,11 +120,11 @@ class SlackSettings(BaseModel):
 
     slack_token: Token | None = Field(default=None, description="Bot token (`xoxb-…`).")
     slack_channel: OneLine | None = Field(
-        default=None, description="The channel that gets the alerts; best by its id (`C…`)."
+        default=None, description="The channel that gets the alerts, preferably by id (`C…`)."
     )
     slack_signing_secret: Token | None = Field(
         default=None,
-        description="The app's signing secret: puts buttons under messages; `alerts serve` takes the answers.",
+        description="The app's signing secret: adds buttons to messages; `alerts serve` receives the answers.",
     )
     slack_base_url: WebAddress = Field(default="https://slack.com/api/", description="Slack's Web API.")
 
@@ -133,7 +133,7 @@ class MailSettings(BaseModel):
     """Mail."""
 
     alert_email_to: MailAddresses | None = Field(
-        default=None, description="Addresses that get the alerts, separated by commas."
+        default=None, description="Comma-separated addresses that get the alerts."
     )
     alert_email_from: MailAddress | None = Field(
         default=None, description="Sender of these mails; unset: the first address."

@@ -17,10 +17,10 @@ _HEAD = """\
 # Settings
 
 Environment variables, or lines of `.env` in the project's folder; the environment wins. All are optional, and an empty
-one counts as unset. A wrong one is refused in one line that names it. [.env.example](../.env.example) is a start.
+one counts as unset. An invalid one is refused in one line that names it. [.env.example](../.env.example) is a template.
 
-The server's compose file reads some more ([deployment.md](deployment.md)). Credentials for S3 and Google come from
-their own usual variables ([sources.md](sources.md)).
+The server's compose file reads a few more ([deployment.md](deployment.md)). Credentials for S3 and Google come from
+their usual variables ([sources.md](sources.md)).
 
 This page is written by `make settings-page`.
 """

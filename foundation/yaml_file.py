@@ -104,7 +104,7 @@ def _find_problems(loader: Any, root: yaml.Node) -> list[tuple[int, str]]:
         return sizes[id(node)]
 
     if measure(root) > MOST_VALUES:
-        problems.append((_line_of(root), f"it has more than {MOST_VALUES:,} values, aliases written out"))
+        problems.append((_line_of(root), f"it has more than {MOST_VALUES:,} values with aliases expanded"))
     return problems
 
 
@@ -143,7 +143,7 @@ def _judge(loader: Any, node: yaml.Node) -> list[tuple[int, str]]:
     if not isinstance(node, yaml.ScalarNode) or node.tag == "tag:yaml.org,2002:str":
         return []
     if len(node.value) > MOST_DIGITS:
-        return [(line, f"a value of {len(node.value):,} characters that is no text")]
+        return [(line, f"a value of {len(node.value):,} characters that is not text")]
     try:
         loader.construct_object(node)
     except (ValueError, OverflowError) as error:

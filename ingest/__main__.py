@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ingest", description=__doc__)
-    parser.add_argument("--dry-run", action="store_true", help="say what would be loaded, and change nothing")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be loaded, and change nothing")
     parser.set_defaults(run=_load)
     commands = parser.add_subparsers()
     forget = commands.add_parser("forget", help="remove a person from the lake and keep them out for good")
@@ -55,20 +55,20 @@ def _forget(options: argparse.Namespace, settings: Settings) -> int:
     print(_describe(find_person(settings, user)))
     if not options.yes:
         if not sys.stdin.isatty():
-            raise ForgetError("nobody is there to ask; add --yes to forget them")
-        answer = input("Remove these rows, and keep these ids out for good? There is no way back. [y/N] ")
+            raise ForgetError("there is nobody to ask; add --yes to forget them")
+        answer = input("Remove these rows, and keep these ids out for good? This cannot be undone. [y/N] ")
         if answer.strip().lower() not in {"y", "yes"}:
             print("nothing was changed")
             return 1
     person = forget_person(settings, user)
     if not person.is_known:
         print(
-            f"no row in the lake carries {user!r}, so nothing was removed; see that it is spelled as in the export. "
-            "It is kept out from now on, should a day bring it that is not loaded yet."
+            f"no row in the lake carries {user!r}, so nothing was removed; check that it is spelled as in the export. "
+            "It is kept out from now on, in case a day not yet loaded contains it."
         )
         return 0
     print(
-        f"{sum(person.rows.values()):,} rows removed from the lake, and kept out from now on. The published warehouse "
+        f"{sum(person.rows.values()):,} rows removed from the lake and kept out from now on. The published warehouse "
         "still has them until the next run publishes: `make run`. Delete the person in GA4 and in the export as well."
     )
     return 0

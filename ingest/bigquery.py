@@ -118,7 +118,7 @@ class BigQuerySource:
         if not project or not re.fullmatch(r"[A-Za-z0-9_]+", dataset) or not re.fullmatch(r"[A-Za-z0-9.:_-]+", project):
             raise SourceError(
                 f"{self.uri} names no dataset; set FUNNELHOUSE_SOURCE to bigquery://project.dataset, for example "
-                "bigquery://my-shop-1234.analytics_123456789 (the id of the GA4 property ends the dataset's name)"
+                "bigquery://my-shop-1234.analytics_123456789 (the dataset's name ends with the id of the GA4 property)"
             )
         self._dataset = bigquery.DatasetReference(project, dataset)
         self._progress = progress
@@ -182,8 +182,8 @@ class BigQuerySource:
             detail = f" First: {impossible[0]}." if impossible else ""
             raise SourceError(
                 f"{self.uri} holds {ignored + len(impossible)} other tables and no GA4 events table (events_YYYYMMDD)."
-                f"{detail} Point FUNNELHOUSE_SOURCE at the dataset that GA4's BigQuery link writes to, analytics_ and "
-                "the id of the property; a new link delivers its first table within a day"
+                f"{detail} Point FUNNELHOUSE_SOURCE at the dataset that GA4's BigQuery link writes to (analytics_ and "
+                "the id of the property); a new link delivers its first table within a day"
             )
         return Listing(
             tables=tuple(sorted(tables, key=lambda table: (table.event_date, table.name))),
@@ -245,7 +245,7 @@ class BigQuerySource:
                 reason = "it keeps changing while it is read"
             elif rows < before.rows or (rows > before.rows and is_unchanged and not before.is_streamed_into):
                 # rows that are still in the streaming buffer are read, and not counted yet
-                reason = f"{rows:,} rows came of {before.rows:,}"
+                reason = f"{rows:,} rows arrived, {before.rows:,} expected"
             else:
                 listed = self._describe(file.name, before)
                 return SourceFile(file.name, listed.size_bytes, listed.modified_at, listed.etag, sha256)
@@ -389,8 +389,8 @@ class BigQuerySource:
         error = _get_cause(error)
         if isinstance(error, NotFound):
             return SourceError(
-                f"{self.uri} does not exist: {text}; copy project and dataset from BigQuery's page. GA4's dataset is "
-                "called analytics_ and the id of the property, and appears a day after the link was made"
+                f"{self.uri} does not exist: {text}; copy the project and dataset from BigQuery's page. GA4's dataset "
+                "is called analytics_ and the id of the property, and appears a day after the link is created"
             )
         if _is_out_of_quota(error):
             return SourceError(f"the quota for reading {self.uri} is used up: {text}; run again later, or raise it")
@@ -524,11 +524,11 @@ def _describe_misfit(table_id: str, error: duckdb.Error) -> FetchError:
     if isinstance(error, duckdb.ConversionException):
         return FetchError(
             table_id,
-            f"holds a value that is not of its type: {_first_line(error)}",
+            f"holds a value that does not match its column's type: {_first_line(error)}",
             what_to_do="correct the value, or the type of its column, in BigQuery",
             is_final=True,
         )
-    return FetchError(table_id, f"does not read as a table: {_first_line(error)}")
+    return FetchError(table_id, f"cannot be read as a table: {_first_line(error)}")
 
 
 def _get_cause(error: Exception) -> Exception:
@@ -552,7 +552,7 @@ def _is_about_all_tables(error: Exception) -> bool:
 
 def _first_line(error: Exception) -> str:
     if isinstance(error, RetryError) and _get_cause(error) is not error:
-        return f"{_first_line(_get_cause(error))} (tried again and again, {error.message.lower()})"
+        return f"{_first_line(_get_cause(error))} (after several retries, {error.message.lower()})"
     text = getattr(error, "message", None) or str(error) or type(error).__name__
     if isinstance(error, GoogleAPICallError) and error.code:
         # without the page token, which says nothing and may be long

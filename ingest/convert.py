@@ -66,14 +66,14 @@ def write_lake_file(connection: duckdb.DuckDBPyConnection, source: Path, form: F
         message = str(error).splitlines()[0].replace(str(source), source.name).replace(f'file "{source.name}"', "it")
         raise UnreadableFileError(
             f"cannot be read as {'Parquet' if form == 'parquet' else 'newline-delimited JSON'}: {message}",
-            what_to_do="export this table again; the next run picks the new file up by itself",
+            what_to_do="export this table again; the next run picks up the new file by itself",
         ) from error
     except UnicodeDecodeError as error:  # a damaged name of a column, which DuckDB hands over as it is
         damaged = error.object[max(error.start - 20, 0) : error.end + 20]
         raise UnreadableFileError(
             f"cannot be read as {'Parquet' if form == 'parquet' else 'newline-delimited JSON'}: the name of a column "
             f"or field is not UTF-8 text (… {damaged!r} …)",
-            what_to_do="export this table again; the next run picks the new file up by itself",
+            what_to_do="export this table again; the next run picks up the new file by itself",
         ) from error
 
 
@@ -118,7 +118,7 @@ def _write_ndjson(connection: duckdb.DuckDBPyConnection, source: Path, target: P
         raise UnreadableFileError(
             f"row {row[0]} is not a JSON object: {row[1]}",
             row=row[0],
-            what_to_do="export this table again, or repair the row; the next run picks the new file up by itself",
+            what_to_do="export this table again, or repair the row; the next run picks up the new file by itself",
         ) from error
 
 

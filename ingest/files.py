@@ -84,11 +84,12 @@ class FileSource:
             for (kind, event_date, table_name), group in files.items()
         ]
         if not tables:
-            seen = f"{ignored + len(impossible)} other files" if ignored or impossible else "no file at all"
+            seen = f"{ignored + len(impossible)} other files" if ignored or impossible else "no files at all"
             detail = f" First: {impossible[0]}." if impossible else ""
             raise SourceError(
                 f"{self.uri} holds {seen} and no GA4 events table.{detail} Point FUNNELHOUSE_SOURCE at the folder or "
-                "prefix that directly holds events_YYYYMMDD.parquet, .json or .json.gz files (or folders of that name)"
+                "prefix that directly contains events_YYYYMMDD.parquet, .json or .json.gz files (or folders of that "
+                "name)"
             )
         return Listing(
             tables=tuple(sorted(tables, key=lambda table: (table.event_date, table.name))),
@@ -152,7 +153,7 @@ class FileSource:
             ) from None
         if not exists:
             raise SourceError(
-                f"{self.uri} does not exist, is empty or is no folder; set FUNNELHOUSE_SOURCE to {SUPPORTED_SOURCES}"
+                f"{self.uri} does not exist, is empty or is not a folder; set FUNNELHOUSE_SOURCE to {SUPPORTED_SOURCES}"
             )
         return found
 

@@ -56,7 +56,7 @@ def find_person(settings: Settings, user: str) -> Person:
     """
     user = _trim(user)
     if not user or user.lower() in _placeholders(settings):
-        raise ForgetError(f"{user!r} is the id of nobody in particular; give a user_id or a user_pseudo_id")
+        raise ForgetError(f"{user!r} does not identify anybody in particular; give a user_id or a user_pseudo_id")
     with closing(open_engine(settings)) as connection:
         files = _list_lake_files(settings)
         _find_linked(connection, settings, files, user)
@@ -65,7 +65,7 @@ def find_person(settings: Settings, user: str) -> Person:
             kind, name, links = _find_hub(connection)
             raise ForgetError(
                 f"{len(linked):,} ids are linked to this one, {links:,} of them by the {kind} {name!r} alone: if that "
-                f"stands for nobody in particular, add {name.lower()!r} to placeholder_user_ids in "
+                f"does not identify anybody in particular, add {name.lower()!r} to placeholder_user_ids in "
                 "dbt_project/dbt_project.yml, in lower case, and try again"
             )
         in_partitions = [path for path in files if path.parent.parent == settings.lake_dir]

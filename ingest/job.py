@@ -212,8 +212,8 @@ class _Loader:
         if len(deliveries) > 1:
             problem = Problem(
                 file=table.name,
-                reason=f"the table is there more than once: {'; '.join(deliveries)}",
-                what_to_do="keep one of them; which of the two is newer cannot be told",
+                reason=f"the table appears more than once: {'; '.join(deliveries)}",
+                what_to_do="keep one of them; which one is newer cannot be determined",
             )
             self._quarantine(table, [problem])
             return False
@@ -360,7 +360,7 @@ def _convert(connection: duckdb.DuckDBPyConnection, file: _Fetched, target: Path
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UnreadableFileError(
             f"cannot be unpacked as gzip: {error}",
-            what_to_do="export or copy this table again; the next run picks the new file up by itself",
+            what_to_do="export or copy this table again; the next run picks up the new file by itself",
         ) from error
     finally:
         plain.unlink(missing_ok=True)

@@ -91,7 +91,7 @@ def parse_table_name(name: str) -> tuple[Kind, dt.date] | None:
     if table is None:
         if _LOOKS_LIKE_A_TABLE.match(name):
             raise ImpossibleNameError(
-                f"{name} looks like an events table but is none: expected events_YYYYMMDD, events_fresh_YYYYMMDD or "
+                f"{name} looks like an events table but is not one: expected events_YYYYMMDD, events_fresh_YYYYMMDD or "
                 "events_intraday_YYYYMMDD; rename or remove it"
             )
         return None
@@ -116,7 +116,7 @@ def _read_table(table: re.Match[str], where: str) -> tuple[Kind, dt.date]:
     if event_date < _FIRST_DATE or is_in_the_future(event_date):
         when = "in the future" if event_date >= _FIRST_DATE else f"before {_FIRST_DATE.year}, when there was no GA4"
         raise ImpossibleNameError(
-            f"{where}: {event_date} is {when}; name it after the event_date that its rows hold, or remove it"
+            f"{where}: {event_date} is {when}; name it after the event_date of its rows, or remove it"
         )
     if table["kind"] is None:
         return "daily", event_date
@@ -125,7 +125,7 @@ def _read_table(table: re.Match[str], where: str) -> tuple[Kind, dt.date]:
 
 def _advise(path: str) -> str:
     return (
-        f"{path} looks like an events table but is none: expected events_YYYYMMDD, events_fresh_YYYYMMDD or "
+        f"{path} looks like an events table but is not one: expected events_YYYYMMDD, events_fresh_YYYYMMDD or "
         "events_intraday_YYYYMMDD as .parquet, .json, .ndjson or .jsonl (each also .gz), optionally with a shard "
-        "number, or a folder of such a name; rename or remove it"
+        "number, or a folder with such a name; rename or remove it"
     )

@@ -72,7 +72,7 @@ def _recover(settings: Settings) -> None:
             shutil.rmtree(old)
         else:
             old.rename(current)
-            logger.warning("%s: a load was killed while it replaced this day; its previous version is back", old.name)
+            logger.warning("%s: a load was killed while replacing this day; the previous version is back", old.name)
     shutil.rmtree(staging_dir(settings), ignore_errors=True)
     staging_dir(settings).mkdir(parents=True, exist_ok=True)
 

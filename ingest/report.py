@@ -64,7 +64,7 @@ class LoadReport:
                 lines.append(f"    see {problem['folder']}")
         for values in self.uncast_values:
             lines.append(
-                f"  {values['file']}: {_count(values['rows'], 'row')} with a {values['column']} that is no "
+                f"  {values['file']}: {_count(values['rows'], 'row')} with a {values['column']} that is not a "
                 f"{values['expected_type']} (first: row {values['first_row']}); null there, kept in {values['kept_in']}"
             )
         lines.extend(f"  NOT LOADED {message}" for message in self.impossible_names)

@@ -24,13 +24,13 @@ class FetchError(FunnelhouseError):
         file: str,
         reason: str,
         *,
-        what_to_do: str = "see that the file is there and may be read",
+        what_to_do: str = "check that the file exists and can be read",
         is_final: bool = False,
     ) -> None:
         """`is_final` says that trying again is of no use before the file changes."""
         super().__init__(f"{file} {reason}")
         self.file = file
-        self.what_to_do = f"{what_to_do}; the next run " + ("picks a new version up" if is_final else "tries again")
+        self.what_to_do = f"{what_to_do}; the next run " + ("picks up a new version" if is_final else "tries again")
         self.is_final = is_final
 
 

@@ -38,7 +38,7 @@ def _make_parser() -> argparse.ArgumentParser:
     actions = models.add_subparsers()
     compare = actions.add_parser("compare", help="two versions of a model side by side")
     promote = actions.add_parser("promote", help="make a version the champion by hand")
-    roll_back = actions.add_parser("rollback", help="make the previous champion the champion again")
+    roll_back = actions.add_parser("rollback", help="restore the previous champion")
     retire = commands.add_parser("retire", help="leave a model without a champion; its scores become empty")
     for action, run in ((compare, _compare), (promote, _promote), (roll_back, _roll_back), (retire, _retire)):
         action.add_argument("name", choices=MODEL_NAMES)
@@ -53,13 +53,13 @@ def _add_evaluate(table: argparse.ArgumentParser) -> None:
     table.add_argument("table", type=Path, metavar="TABLE")
     table.add_argument("--label", required=True, help="column of true and false, or 0 and 1")
     table.add_argument("--time", required=True, help="date, timestamp, number or name of the period")
-    table.add_argument("--features", type=_split_names, help="columns to use, separated by commas; default: the others")
-    table.add_argument("--exclude", type=_split_names, default=[], help="columns to leave out, separated by commas")
+    table.add_argument("--features", type=_split_names, help="columns to use, comma-separated; default: all others")
+    table.add_argument("--exclude", type=_split_names, default=[], help="columns to leave out, comma-separated")
     table.add_argument("--categorical", type=_split_names, default=[], help="numeric columns that are codes")
-    table.add_argument("--user", help="column that tells whose row it is; default: each row is somebody else's")
-    table.add_argument("--order", type=_split_names, help="periods from old to new; names of months need none")
+    table.add_argument("--user", help="column that says whose row it is; default: every row is a different user's")
+    table.add_argument("--order", type=_split_names, help="periods from oldest to newest; not needed for month names")
     table.add_argument("--test-from", help="first period that is held out; default: the last fifth")
-    table.add_argument("--budget", type=float, default=60.0, help="CPU seconds, by estimate, for the search")
+    table.add_argument("--budget", type=float, default=60.0, help="estimated CPU seconds for the search")
     table.add_argument("--out", type=Path, help="folder for model_card.html and evaluation.json")
     table.set_defaults(run=_evaluate)
 
@@ -105,12 +105,12 @@ def _promote(options: argparse.Namespace, settings: Settings) -> int:
     earlier = registry.champion_version(options.name)
     registry.promote(options.name, options.version, reason="promoted by hand")
     before = earlier or "none"
-    return _say([f"{options.name}: {options.version} is champion, before it {before}; the next run scores"])
+    return _say([f"{options.name}: {options.version} is champion, previously {before}; the next run scores"])
 
 
 def _roll_back(options: argparse.Namespace, settings: Settings) -> int:
     old, new = ModelRegistry(settings.models_dir).roll_back(options.name)
-    return _say([f"{options.name}: {new} is champion again in the place of {old}; the next run scores"])
+    return _say([f"{options.name}: {new} is champion again in place of {old}; the next run scores"])
 
 
 def _retire(options: argparse.Namespace, settings: Settings) -> int:

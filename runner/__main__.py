@@ -44,10 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m runner", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    run = commands.add_parser("run", help="run the main job to its end and print what came out")
-    run.add_argument("--rebuild", action="store_true", help="make every table anew from the lake")
+    run = commands.add_parser("run", help="run the main job to the end and print the results")
+    run.add_argument("--rebuild", action="store_true", help="rebuild every table from the lake")
     run.set_defaults(run=_run)
-    up = commands.add_parser("up", help="start Airflow with its page and its schedules, and keep it running")
+    up = commands.add_parser("up", help="start Airflow with its UI and schedules, and keep it running")
     up.add_argument("--port", type=whole_number(1, 65535), default=8080)
     up.set_defaults(run=_up)
     commands.add_parser("down", help="stop what `up` started").set_defaults(run=_down)
@@ -87,7 +87,7 @@ def _what_was_done(outcome: RunOutcome) -> str:
         lines.append(f"published {len(outcome.of(DAILY, 'publish'))} time(s)")
         lines.extend(f"  because {'; '.join(reasons)}" for reasons in outcome.of(DAILY, "plan_build") if reasons)
     else:
-        lines.append("NOTHING NEW: the export, the models and the SQL are as they were; what is published stays")
+        lines.append("NOTHING NEW: the export, the models and the SQL have not changed; what is published stays")
     return "\n".join(lines)
 
 
@@ -146,7 +146,7 @@ def _only_one(settings: Settings) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BusyError(
-                f"another run works in {settings.home}; wait for it, or choose another FUNNELHOUSE_HOME"
+                f"another run is working in {settings.home}; wait for it, or choose another FUNNELHOUSE_HOME"
             ) from error
         yield
 

@@ -144,7 +144,7 @@ class AirflowApi:
                 if is_last:
                     raise AirflowApiError(f"Airflow at {self._url} does not answer: {error}") from error
             except requests.RequestException as error:
-                raise AirflowApiError(f"Airflow at {self._url} gave no answer about {path}: {error}") from error
+                raise AirflowApiError(f"Airflow at {self._url} gave no answer for {path}: {error}") from error
             else:
                 if answer.status_code == 401 and attempt == 0 and path != SIGN_IN:
                     self.sign_in()

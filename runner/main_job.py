@@ -75,7 +75,7 @@ def running_airflow(settings: Settings) -> Iterator[RunningAirflow]:
     """The Airflow that `make up` keeps running, else one that is stopped on leaving; the DAGs of a run may run."""
     kept = find_kept(settings)
     if kept is not None:
-        say("using the Airflow that is running already")
+        say("using the Airflow that is already running")
         api, parts = kept
         for dag_id in FOLLOWED:
             api.unpause(dag_id)

@@ -37,5 +37,5 @@ def _look_further(settings: Settings) -> list[str]:
         f"  data docs   {show_path(settings.docs_dir / 'data_docs' / 'index.html')}",
         f"  models      {show_path(settings.models_dir)}  (`make models`)",
         f"  logs        {show_path(settings.home / 'logs')}",
-        "  `make docs` writes the documentation of every table; `make up` keeps Airflow running with its page",
+        "  `make docs` writes the documentation of every table; `make up` keeps Airflow running with its UI",
     ]

@@ -25,19 +25,21 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--sessions", type=int, default=defaults.sessions, help="sessions (%(default)s)")
     parser.add_argument("--days", type=int, default=defaults.days, help="daily tables (%(default)s)")
     parser.add_argument(
-        "--end-date", type=dt.date.fromisoformat, help="last one (yesterday, or that of the shop which is there)"
+        "--end-date", type=dt.date.fromisoformat, help="last one (default: yesterday, or that of the existing shop)"
     )
     parser.add_argument("--seed", type=int, default=defaults.seed, help="(%(default)s)")
     parser.add_argument(
-        "--out", type=Path, help="folder for export/, truth/ and later/ (sample_shop/ in the home folder)"
+        "--out", type=Path, help="folder for export/, truth/ and later/ (default: sample_shop/ in the home folder)"
     )
-    parser.add_argument("--processes", type=int, help="does not change the result (all cores for large samples)")
+    parser.add_argument(
+        "--processes", type=int, help="does not change the result (default: all cores for large samples)"
+    )
     parser.add_argument(
         "--without",
         action="append",
         default=[],
         metavar="NAME",
-        help=f"leave out a quirk or incident, may be repeated: quirks (all), incidents (all), {', '.join(SWITCHES)}",
+        help=f"leave out a quirk or incident; may be repeated: quirks (all), incidents (all), {', '.join(SWITCHES)}",
     )
     parser.set_defaults(run=_write)
     return parser

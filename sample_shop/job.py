@@ -112,8 +112,8 @@ def _choose_end(settings: Settings, options: SampleOptions, found: dict[str, Any
 
 def _report_kept(root: Path, found: dict[str, Any]) -> SampleReport:
     message = (
-        f"the sample shop is in {root / 'export'} already, made with the same options: nothing to do "
-        f"(delete {RECORD_NAME} beside it to have it written anew)"
+        f"the sample shop is already in {root / 'export'}, made with the same options: nothing to do (delete "
+        f"{RECORD_NAME} beside it to have it written again)"
     )
     return SampleReport(
         **{**found["report"], **_paths_of(root), "is_skipped": True, "seconds": 0.0, "message": message}
@@ -160,8 +160,8 @@ def deliver_rewritten_day(settings: Settings, *, out: Path | None = None) -> lis
     later = sorted((root / "later").glob("events_*.parquet"))
     if not later:
         raise UsageError(
-            f"{root / 'later'} holds no later version of a day: "
-            "write the sample shop first, with the quirk rewritten_day and at least three days"
+            f"{root / 'later'} contains no later version of a day: write the sample shop first, with the quirk "
+            "rewritten_day and at least three days"
         )
     delivered = []
     for path in later:

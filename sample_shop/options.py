@@ -74,7 +74,7 @@ class SampleOptions:
         if not 1 <= self.days <= 3_660:
             raise UsageError(f"days is {self.days}: give a number from 1 to 3660")
         if self.seed < 0:
-            raise UsageError(f"seed is {self.seed}: give a number from 0 on")
+            raise UsageError(f"seed is {self.seed}: give a number of at least 0")
 
     def without(self, *names: str) -> SampleOptions:
         """The same options with the named quirks and incidents off; `quirks` and `incidents` name all of a kind."""
@@ -90,7 +90,7 @@ class SampleOptions:
                 incidents = replace(incidents, **{name: False})
             else:
                 raise UsageError(
-                    f"{name!r} is no quirk or incident; there are: quirks, incidents, {', '.join(SWITCHES)}"
+                    f"{name!r} is not a quirk or incident; there are: quirks, incidents, {', '.join(SWITCHES)}"
                 )
         return replace(self, quirks=quirks, incidents=incidents)
 

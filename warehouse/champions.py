@@ -71,7 +71,7 @@ def read_champion(models_dir: Path, name: str) -> Champion | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"{error!r}" if isinstance(error, KeyError) else str(error)
         raise ChampionError(
-            f"{path} names no champion ({problem}): restore it; or delete it and choose a version with "
+            f"{path} names no champion ({problem}): restore it, or delete it and choose a version with "
             f"`python -m ml models promote {name} VERSION`"
         ) from error
 

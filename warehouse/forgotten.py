@@ -61,7 +61,7 @@ def read_forgotten(settings: Settings) -> Forgotten | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ForgottenListError(
             f"the list of forgotten people in {folder} cannot be read ({error}): put {KEY_NAME} and {LIST_NAME} back "
-            "from a backup. Without them the people on it would come back"
+            "from a backup. Without them, the people on it would come back"
         ) from error
 
 

@@ -86,7 +86,8 @@ def read_manifests(settings: Settings) -> dict[dt.date, Manifest]:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ManifestError(
                 f"{path} cannot be read ({error or type(error).__name__}): delete the folder {path.parent} and run "
-                "again, so that the day is loaded anew from the export; if the export has it no more, restore the file"
+                "again, so that the day is loaded again from the export; if the export no longer has it, restore the "
+                "file"
             ) from error
         manifests[date] = manifest
     return manifests

@@ -97,7 +97,7 @@ def _draw(facts: KpiFacts, folder: Path) -> tuple[Path | None, str | None]:
             _write(mark, chart_hash.encode())
     except Exception:
         # Whatever fails in a drawing library must not hold back the message.
-        log.exception("the chart of incident %s could not be drawn; the message goes without it", facts.incident_id)
+        log.exception("the chart of incident %s could not be drawn; the message is sent without it", facts.incident_id)
         return None, None
     return path, chart_hash
 

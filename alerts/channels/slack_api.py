@@ -62,7 +62,7 @@ _ADVICE = {
     "missing_scope": "the app lacks a scope; grant chat:write and files:write and install it again",
     "channel_not_found": "no such channel, or a private one; check FUNNELHOUSE_SLACK_CHANNEL and /invite the app",
     "not_in_channel": "the app is not in the channel; /invite it there",
-    "is_archived": "the channel is archived; set FUNNELHOUSE_SLACK_CHANNEL to a living one",
+    "is_archived": "the channel is archived; set FUNNELHOUSE_SLACK_CHANNEL to an active one",
 }
 
 

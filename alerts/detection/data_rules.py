@@ -63,8 +63,8 @@ def _check_lateness(warehouse: duckdb.DuckDBPyConnection, rule: Rule, as_of: dt.
     loads = len({loaded_at.date() for _, loaded_at in prompt})
     if loads < FEWEST_LOADS:
         reason = (
-            f"the source's rhythm is unknown: of its newest {len(recent)} days, those that came within "
-            f"{rule.expected_by_hours + REWRITE_HOURS:g} hours came in {loads} loads ({FEWEST_LOADS} needed)"
+            f"the source's rhythm is unknown: of its newest {len(recent)} days, those that arrived within "
+            f"{rule.expected_by_hours + REWRITE_HOURS:g} hours arrived in {loads} loads ({FEWEST_LOADS} needed)"
         )
         return _make_check(rule, today, "untested", reason, observed=waiting, volume=len(rows))
     usual = float(np.median([max(0.0, delay) for delay, _ in prompt]))
@@ -73,7 +73,7 @@ def _check_lateness(warehouse: duckdb.DuckDBPyConnection, rule: Rule, as_of: dt.
     is_late = waiting > limit
     day = newest + dt.timedelta(days=1)
     reason = (
-        f"{day} has not come {waiting - 24:.0f} hours after its end (expected within {rule.expected_by_hours:g})"
+        f"{day} has not arrived {waiting - 24:.0f} hours after its end (expected within {rule.expected_by_hours:g})"
         if is_late
         else f"the newest day is {newest}"
     )
@@ -116,16 +116,16 @@ def _check_gaps(
     checks = []
     for date in due:
         if date not in loads:
-            reason = f"{date} is missing, but {newest} has come"
+            reason = f"{date} is missing, but {newest} has arrived"
             found = {"observed": 1.0, "expected": 0.0, "band_high": 0.0, "volume": 1.0}
             checks.append(_make_check(rule, date, "breach", reason, label=("date", date.isoformat()), **found))
     for date, loaded_at in loads.items():
         label = ("date", date.isoformat())
         if excluded.get(make_fingerprint(rule.name, *label, "above")):
             loaded_on = max(_localise(loaded_at, as_of).date(), date + dt.timedelta(days=1))
-            checks.append(_make_check(rule, loaded_on, "normal", f"{date} has come", label=label, observed=0.0))
+            checks.append(_make_check(rule, loaded_on, "normal", f"{date} has arrived", label=label, observed=0.0))
     if due:
-        said = f"{len(due) - len(set(due) - loads.keys())} of {len(due)} days have come"
+        said = f"{len(due) - len(set(due) - loads.keys())} of {len(due)} days have arrived"
         checks.append(_make_check(rule, due[-1], "normal", said, volume=len(due)))
     return checks
 

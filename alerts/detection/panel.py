@@ -93,13 +93,13 @@ def _judge_columns(
             continue
         if column not in daily:
             known = ", ".join(sorted(daily))
-            yield field, f"{field} '{column}' is not a number column of {DAILY_TABLE}; it has {known}"
+            yield field, f"{field} '{column}' is not a numeric column of {DAILY_TABLE}; it has {known}"
         elif rule.dimensions and column not in by_dimension:
-            yield field, f"{field} '{column}' is not in {DIMENSION_TABLE}, so the rule takes no dimensions"
+            yield field, f"{field} '{column}' is not in {DIMENSION_TABLE}, so the rule cannot have dimensions"
     for dimension in rule.dimensions:
         if dimensions and dimension not in dimensions:
             known = ", ".join(sorted(dimensions))
-            yield "dimensions", f"'{dimension}' is no dimension of {DIMENSION_TABLE}; it has {known}"
+            yield "dimensions", f"'{dimension}' is not a dimension of {DIMENSION_TABLE}; it has {known}"
 
 
 def read_panel(warehouse: duckdb.DuckDBPyConnection, rule: Rule, *, with_dimensions: bool = True) -> Panel:

@@ -75,11 +75,11 @@ def answer_in(
         incident = store.read_incident(state, incident.folded_into)
     name = incident.incident_id
     if not incident.is_live and kind != "expected":
-        raise AnswerError(f"incident {name} is over already")
+        raise AnswerError(f"incident {name} is already over")
     by = cut(by, 80)
     if kind == "acknowledge":
         if incident.status == "acknowledged":
-            return f"incident {name} was acknowledged by {incident.acknowledged_by} already"
+            return f"incident {name} was already acknowledged by {incident.acknowledged_by}"
         store.set_status(state, name, "acknowledged", now=now, by=by)
         event, detail = "acknowledged", ""
     elif kind == "snooze":
@@ -103,12 +103,12 @@ def answer_in(
 def _mark_expected(state: sqlite3.Connection, incident: Incident, until: dt.date | None, *, by: str, now: str) -> str:
     """Mark the days of an incident and of those it speaks for, and close them."""
     if incident.is_of_run:
-        raise AnswerError("a failed run is not expected: acknowledge or snooze it")
+        raise AnswerError("a failed run cannot be marked as expected: acknowledge or snooze it")
     first, last = incident.first_seen_date, until or incident.last_seen_date
     if last < first:
         raise AnswerError(f"the incident began on {first}: the last expected day cannot be {last}")
     if (last - first).days > 366:
-        raise AnswerError("more than a year cannot be expected in one go: put it into the rule's expected_events")
+        raise AnswerError("more than a year cannot be marked as expected at once: add it to the rule's expected_events")
     dates = [first + dt.timedelta(days=day) for day in range((last - first).days + 1)]
     for each in [incident, *store.read_members(state, incident.incident_id)]:
         store.mark_expected(state, each.fingerprint, dates, by=by, now=now)

@@ -195,7 +195,7 @@ class _RuleCheck:
             store.raise_severity(self.state, speaker_id)
         note_event(self.state, member_id, "folded", by=self.run_id, at=self.now, detail=speaker_id)
         if outbox.is_announced(self.state, member_id) and not outbox.drop_unsent(self.state, member_id):
-            detail = f"One cause with {speaker.title}: this goes on in its thread."
+            detail = f"Same cause as {speaker.title}: this continues in its thread."
             piece = note_event(self.state, member_id, "folded_away", by=self.run_id, at=self.now, detail=detail)
             news.setdefault(member_id, []).append(piece)
         if outbox.is_announced(self.state, speaker_id) and speaker_id not in news:

@@ -97,8 +97,8 @@ def check_schedule(state: sqlite3.Connection, settings: Settings, *, moment: dt.
         run_id=since,
         error=(
             f"The last success was {last.astimezone(settings.zone):%Y-%m-%d %H:%M %Z}, "
-            f"{gap.total_seconds() / 3600:.0f} hours ago; it is missed after {settings.missed_run_after_hours:g}. "
-            "What was published then is what everybody sees."
+            f"{gap.total_seconds() / 3600:.0f} hours ago; the limit is {settings.missed_run_after_hours:g}. Everybody "
+            "sees what was published then."
         ),
     )
     return record_problem(state, settings, problem, moment=moment)

@@ -57,7 +57,7 @@ def say_status(standing: Standing) -> str:
     if standing.is_over:
         return "over"
     if standing.continues_in is not None:
-        return f"goes on in the thread of {cut(standing.continues_in, 80)}"
+        return f"continues in the thread of {cut(standing.continues_in, 80)}"
     if standing.status == "snoozed" and standing.snoozed_until:
         return f"snoozed until {say_date(standing.snoozed_until)}"
     if standing.status == "acknowledged":

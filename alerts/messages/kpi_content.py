@@ -44,7 +44,7 @@ def describe_kpi(facts: KpiFacts) -> Content:
         lines.append(mix)
     lines += [_say_member(member) for member in facts.members[:MEMBERS_SHOWN]]
     if len(facts.members) > MEMBERS_SHOWN:
-        lines.append(Line("And", None, f"{len(facts.members) - MEMBERS_SHOWN} more of this cause"))
+        lines.append(Line("And", None, f"{len(facts.members) - MEMBERS_SHOWN} more with this cause"))
     return Content(
         headline=headline,
         notification=notification,
@@ -106,7 +106,7 @@ def _say_headline(facts: KpiFacts, kinds: int) -> str:
 
 def _list_fields(facts: KpiFacts) -> list[tuple[str, str]]:
     figures, standing = facts.figures, facts.standing
-    period = "" if facts.period_days == 1 else f" ({facts.period_days} days to then)"
+    period = "" if facts.period_days == 1 else f" ({facts.period_days} days up to then)"
     is_z_said = figures.z is None or "z = " in figures.reason
     status = say_status(standing)
     if standing.is_over and standing.resolved_date is None:

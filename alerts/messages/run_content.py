@@ -61,11 +61,11 @@ def say_run_event(event: str, facts: RunFacts) -> str | None:
     if event == "resolved":
         return f"{name}: it works again. {say_duration(standing)}"
     if event == "woken":
-        return f"The snooze is over, and it is still so: {name}"
+        return f"The snooze is over, and the problem remains: {name}"
     if event == "escalated":
         return name
     if event == "reopened":
-        return f"{name} failed again: {cut(facts.error, 300)}"
+        return f"It is back: {name}: {cut(facts.error, 300)}"
     return None
 
 

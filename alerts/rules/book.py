@@ -57,7 +57,7 @@ class QuietHours(BaseModel):
     def _is_quoted(cls, value: object) -> object:
         # Without quotes 22:00 is a number to YAML, 22 x 60, and would be taken for so many seconds.
         if not isinstance(value, str):
-            raise ValueError(f'{value!r} is no time of day: write it in quotes, such as "22:00"')
+            raise ValueError(f'{value!r} is not a time of day: write it in quotes, such as "22:00"')
         return value
 
 
@@ -87,7 +87,7 @@ class ExpectedEvent(BaseModel):
             try:
                 dt.date.fromisoformat(f"2000-{each}")
             except ValueError as error:
-                raise ValueError(f"the event '{self.name}' has '{each}', which is no month and day") from error
+                raise ValueError(f"the event '{self.name}' has '{each}', which is not a month and day") from error
         return self
 
     def covers(self, date: dt.date, direction: Direction) -> bool:
@@ -207,14 +207,14 @@ class Rule(BaseModel):
 
     def _check_test(self) -> None:
         if (self.unit == "share") != (self.test == "rate"):
-            message = f"test '{self.test}' does not fit unit '{self.unit}': 'rate' goes with 'share' and no other"
+            message = f"test '{self.test}' does not fit unit '{self.unit}': 'rate' and 'share' go only with each other"
             raise _wrong("test", message)
         if self.test in ("rate", "log_mean") and self.denominator is None:
             message = f"test '{self.test}' needs a denominator: the column with the sessions behind each value"
             raise _wrong("denominator", message)
         for field in ("numerator", "denominator"):
             if self.test in ("count", "amount") and getattr(self, field) is not None:
-                raise _wrong(field, f"test '{self.test}' is of totals and takes no {field}; see `volume`")
+                raise _wrong(field, f"test '{self.test}' is for totals and takes no {field}; see `volume`")
         if self.impact == "orders" and (self.test != "rate" or self.direction == "both"):
             message = "impact 'orders' needs a share and one direction: above counts lost orders, below orders"
             raise _wrong("impact", message)

@@ -53,25 +53,26 @@ FAMILY_NAMES = {
 }
 PURPOSES: dict[str, tuple[str, ...]] = {
     "propensity_full": (
-        "It ranks finished sessions by how much they looked like a purchase, from all before the first purchase. Use "
+        "It ranks finished sessions by how much they looked like a purchase, from everything before the first "
+        "purchase. Use "
         "it to describe sessions, to build audiences for later contact, and as an input to reports.",
         "It may not be used to decide anything during a session: it has seen the cart, the checkout and the end of the "
         "session, so it is far better than any model could be while there is still time to act.",
     ),
     "propensity_precheckout": (
         "It ranks live sessions that have neither cart, checkout nor purchase yet, at fixed moments, by the chance "
-        "that a purchase follows. Use it to decide whom to help or to make an offer, within an experiment.",
-        "It may not be applied to sessions that already have a cart, nor at other moments than its decision points: "
-        "it was neither trained nor judged there.",
+        "that a purchase follows. Use it, within an experiment, to decide whom to help or make an offer to.",
+        "It may not be applied to sessions that already have a cart, or at moments other than its decision points: it "
+        "was neither trained nor judged there.",
     ),
 }
 GENERAL_LIMITS = (
-    "It predicts, it does not explain: a high score does not mean that an offer would change anything. Only an "
-    "experiment with a control group tells that.",
-    "It may not decide about prices, credit or access for single people, and it must not be used to find out who "
+    "It predicts; it does not explain: a high score does not mean that an offer would change anything. Only an "
+    "experiment with a control group can tell.",
+    "It may not decide on prices, credit or access for individual people, and it must not be used to find out who "
     "somebody is.",
-    "It knows the shop as it was on the training days. After a new checkout, another consent banner or a change of "
-    "tracking, train again and look at this page before trusting it.",
+    "It knows the shop as it was on the training days. After a new checkout, a different consent banner or a change "
+    "in tracking, train again and look at this page before trusting it.",
 )
 
 
@@ -198,8 +199,8 @@ def _summarise(card: ModelCard) -> str:
     estimator = FAMILY_NAMES[card.record.estimator.family]
     split, data = card.record.split, card.record.data
     sentences = [
-        f"{estimator[0].upper()}{estimator[1:]}; of {data.rows:,} rows with {data.positives:,} purchases those "
-        f"from {split.test_from} to {split.test_to} were kept to judge it: {card.judgement.evaluation.n:,} rows, "
+        f"{estimator[0].upper()}{estimator[1:]}; of {data.rows:,} rows with {data.positives:,} purchases, those from "
+        f"{split.test_from} to {split.test_to} were held out to judge it: {card.judgement.evaluation.n:,} rows, "
         f"{card.judgement.evaluation.positives:,} with a purchase, which it had not seen.",
     ]
     if auc is not None and lift is not None:
@@ -213,7 +214,7 @@ def _summarise(card: ModelCard) -> str:
 
 def _purposes(name: str) -> list[str]:
     known = PURPOSES.get(name)
-    return [known[0]] if known else ["It ranks rows of the given table by the chance of the label, to compare with."]
+    return [known[0]] if known else ["It ranks rows of the given table by the chance of the label, for comparison."]
 
 
 def _limits(name: str) -> list[str]:
@@ -286,7 +287,7 @@ def _groups_tables(judgement: Judgement) -> str:
 
 def _gates_table(record: PropensityRecord) -> str:
     if record.candidacy is None:
-        return "<p>This model was made to compare with; it can't become a champion.</p>"
+        return "<p>This model was made for comparison; it can't become champion.</p>"
     rows = [
         [
             escape(gate["name"]),
@@ -317,7 +318,8 @@ def _features(card: ModelCard) -> str:
     note = (
         "<p class='low'>Importance: ROC-AUC lost on held-out rows when the feature is shuffled; features that say "
         "nearly the same stand in for each other and look less important than they are. Variance inflation (VIF): how "
-        f"much the other numeric features already say; above {HIGH_INFLATION:.0f}, single coefficients mean little.</p>"
+        f"much the other numeric features already say; above {HIGH_INFLATION:.0f}, individual coefficients mean "
+        "little.</p>"
     )
     return note + _table(["feature", "kind", "importance", "VIF"], rows)
 
@@ -344,8 +346,9 @@ def _drift(card: ModelCard) -> str:
         for drift in card.drift.features
     ]
     note = (
-        f"<p class='low'>PSI: population stability index of the held-out against the training period. Drifted is what "
-        f"lies above {MIN_PSI:g} and above the {NULL_QUANTILE * 100:.0f}th percentile of as many days drawn from the "
+        "<p class='low'>PSI: population stability index of the held-out against the training period. A feature has "
+        f"drifted if it lies above {MIN_PSI:g} and above the {NULL_QUANTILE * 100:.0f}th percentile of as many days "
+        "drawn from the "
         "training days themselves. Later days are compared in the same way by <code>python -m ml drift</code>.</p>"
     )
     table = _table(["feature", "PSI", "99th percentile by chance", ""], rows)

@@ -80,7 +80,7 @@ class FeatureContract:
         except (KeyError, TypeError) as error:
             raise ContractError(f"the stored feature contract is not readable: {error!r}") from error
         if stored != contract.sha256:
-            raise ContractError(f"the stored contract of {contract.name} does not fit its own hash: it was changed")
+            raise ContractError(f"the stored contract of {contract.name} does not match its own hash: it was changed")
         return contract
 
 
@@ -123,7 +123,7 @@ def require_same_contract(model: FeatureContract, current: FeatureContract, *, m
             differences.append(f"column {feature.name}: {', '.join(changes)}")
     raise ContractMismatchError(
         f"the model {model_name} was trained on another contract of {model.name}: {'; '.join(differences)}. "
-        f"Take the champion out with `python -m ml retire {model_name}` (scores are empty until the next training), "
+        f"Remove the champion with `python -m ml retire {model_name}` (scores are empty until the next training), "
         "publish, and train again; or restore the columns."
     )
 

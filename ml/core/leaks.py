@@ -117,7 +117,7 @@ def check_names(contract: FeatureContract) -> list[LeakFinding]:
         denied = sorted(set(name.split("_")) & set(DENIED_COLUMNS))
         if denied:
             findings.append(
-                LeakFinding("name", name, None, None, f"{name}: a feature may not be made of: {', '.join(denied)}")
+                LeakFinding("name", name, None, None, f"{name}: a feature may not be derived from: {', '.join(denied)}")
             )
     return findings
 
@@ -147,7 +147,7 @@ def check_single_features(
         if worst is not None:
             auc, point = worst
             where = f" at {point}" if point else ""
-            message = f"{feature.name} alone tells the label{where}: ROC-AUC {auc:.3f}, more than {limit}"
+            message = f"{feature.name} alone predicts the label{where}: ROC-AUC {auc:.3f}, more than {limit}"
             findings.append(LeakFinding("single_feature", feature.name, round(auc, 6), limit, message))
     return findings
 
@@ -195,7 +195,7 @@ def check_permuted_labels(
     limit = PERMUTATION_ERRORS * error
     if abs(auc - 0.5) <= limit:
         return []
-    message = f"shuffled labels are told with ROC-AUC {auc:.3f}; .5 ± {limit:.3f} is what chance gives"
+    message = f"shuffled labels are predicted with ROC-AUC {auc:.3f}; .5 ± {limit:.3f} is what chance gives"
     return [LeakFinding("permuted_labels", None, round(auc, 6), round(0.5 + limit, 6), message)]
 
 
@@ -237,7 +237,7 @@ def check_lineage(sql: Mapping[str, str], parents: Mapping[str, Collection[str]]
     for model, text in sorted(sql.items()):
         for parent in sorted(parents[model]):
             if parent in DENIED_NODES or parent.startswith(DENIED_NODE_PREFIXES):
-                findings.append(LeakFinding("lineage", model, None, None, f"{model} reads {parent}: it knows more"))
+                findings.append(LeakFinding("lineage", model, None, None, f"{model} reads {parent}, which knows more"))
         code = re.sub(r"--[^\n]*", "", text)
         for column in DENIED_UPSTREAM:
             if re.search(rf"(?<![A-Za-z0-9_]){column}(?![A-Za-z0-9_])", code):

@@ -101,7 +101,9 @@ def evaluate(
     bootstrap's estimate of that bias. Raises `ValueError` for no rows, unequal lengths or scores outside 0–1.
     """
     if len(labels) == 0 or not len(labels) == len(scores) == len(users):
-        raise ValueError(f"labels {len(labels)}, scores {len(scores)} and users {len(users)} must be equally many, > 0")
+        raise ValueError(
+            f"labels {len(labels)}, scores {len(scores)} and users {len(users)} must have the same length, > 0"
+        )
     if not (np.isfinite(scores).all() and scores.min() >= 0 and scores.max() <= 1):
         raise ValueError("scores must be probabilities: finite and within 0–1")
     labels, scores = labels.astype(bool), scores.astype(np.float64)

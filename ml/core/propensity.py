@@ -33,7 +33,7 @@ MIN_MULTI_EVENT_SHARE = 0.25
 MIN_SEARCH_ROWS = 4_000
 WIDE_SEARCH_SECONDS = 30.0  # from this budget on, more parameters of each family are tried
 ALL = "all"  # stands for the decision point of whole sessions
-FITTED_ON = "all periods before the test; the held-out ones were used for no fit, no choice and no calibration"
+FITTED_ON = "all periods before the test; the held-out ones were not used for fitting, choice or calibration"
 # CPU seconds of one fit of all stages and its predictions: a fixed part, and one per 1,000 rows of 40 columns. The
 # budget is kept by this estimate, not by a clock: a clock would give another model on a busy machine.
 FIT_SECONDS: dict[Family, tuple[float, float]] = {
@@ -145,7 +145,7 @@ def explain_thin_rows(data: TrainingSet, split: TimeSplit) -> str | None:
         if purchases < needed:
             return f"{purchases} sessions with a purchase in {part}; at least {needed} are needed"
         if data.labels[mask].all():
-            return f"every row of {part} has a purchase: there is nothing to tell apart"
+            return f"every row of {part} has a purchase: there is nothing to distinguish"
     return None
 
 

@@ -53,7 +53,7 @@ def choose_k(
     if sound:
         return centers[max(sound)], "largest k that is stable and separates well", choice
     if before in {row["k"] for row in whole}:
-        return centers[before], "no k meets the rule; as many as before", choice
+        return centers[before], "no k meets the rule; kept as many as before", choice
     steadiest = max(whole, key=lambda row: (row["median_ari"], -row["k"]))
     return centers[steadiest["k"]], "no k meets the rule; the most stable one was taken", choice
 

@@ -78,7 +78,8 @@ def check_table(connection: duckdb.DuckDBPyConnection, table: FeatureTable) -> N
             differences.append(f"{column} is {actual[column]}, declared as {expected}")
     if differences:
         raise ContractMismatchError(
-            f"{table.relation} does not fit its contract (version {table.contract.version}): {'; '.join(differences)}. "
+            f"{table.relation} does not match its contract (version {table.contract.version}): "
+            f"{'; '.join(differences)}. "
             "Build and publish the marts with the YAML as it is now, then run this again."
         )
 
@@ -89,10 +90,10 @@ def _canonical_type(connection: duckdb.DuckDBPyConnection, table: FeatureTable, 
         row = connection.execute(f"select typeof(cast(null as {declared}))").fetchone()
     except duckdb.Error as error:
         raise ContractError(
-            f"{table.relation}: column {column} is declared as {declared!r}, no type: {error}"
+            f"{table.relation}: column {column} is declared as {declared!r}, which is not a type: {error}"
         ) from error
     if row is None:
-        raise ContractError(f"{table.relation}: column {column} is declared as {declared!r}, which is no type")
+        raise ContractError(f"{table.relation}: column {column} is declared as {declared!r}, which is not a type")
     return str(row[0])
 
 
@@ -136,7 +137,9 @@ def _read_table(path: Path, model: dict[str, Any]) -> FeatureTable:
         if role == "feature":
             features.append(_read_feature(where, column_name, str(data_type), meta))
     if len(by_role["label"]) != 1:
-        raise ContractError(f"{path}, model {name}: {len(by_role['label'])} columns have the role label; one must")
+        raise ContractError(
+            f"{path}, model {name}: {len(by_role['label'])} columns have the role label; exactly one must"
+        )
     for role in ("risk", "point"):
         if len(by_role[role]) > 1:
             raise ContractError(f"{path}, model {name}: more than one column has the role {role}")

@@ -51,7 +51,7 @@ class Manifest:
         except ValueError as error:
             raise ModelRefusedError(f"{where} can't be read ({error}): {ADVICE}") from error
         if not isinstance(values, dict):
-            raise ModelRefusedError(f"{where} holds no JSON object: {ADVICE}")
+            raise ModelRefusedError(f"{where} does not contain a JSON object: {ADVICE}")
         if values.get("format") != FORMAT:
             raise ModelOutdatedError(
                 f"{where} was written by another version of Funnelhouse (format {values.get('format', 1)}, this one "
@@ -71,7 +71,7 @@ class Manifest:
         except ContractError as error:
             raise ModelRefusedError(f"{where}: {error}: {ADVICE}") from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ModelRefusedError(f"{where} lacks what a manifest tells ({error!r}): {ADVICE}") from error
+            raise ModelRefusedError(f"{where} is not a complete manifest ({error!r}): {ADVICE}") from error
 
 
 def hash_manifest(values: dict[str, Any]) -> str:

@@ -140,7 +140,7 @@ class ModelRegistry:
         """
         if not VERSION_PATTERN.fullmatch(version) or not (self.root / name / version / MANIFEST_FILE).exists():
             raise ModelRefusedError(
-                f"{name} has no version {version}: `python -m ml models` lists what there is in {self.root}"
+                f"{name} has no version {version}: `python -m ml models` lists those in {self.root}"
             )
         earlier = read_champion(self.root, name)
         history = [] if earlier is None else [*earlier.history, earlier.version]

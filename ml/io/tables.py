@@ -111,7 +111,8 @@ def _read_label(path: Path, column: pd.Series) -> Flags:
     labels: Flags = words.isin(TRUE_WORDS).to_numpy(dtype=bool)
     if labels.all() or not labels.any():
         raise TableError(
-            f"{path}, column {column.name}: every row is {str(bool(labels[0])).lower()}; there is nothing to tell apart"
+            f"{path}, column {column.name}: every row is {str(bool(labels[0])).lower()}; there is nothing to "
+            "distinguish"
         )
     return labels
 
@@ -119,7 +120,7 @@ def _read_label(path: Path, column: pd.Series) -> Flags:
 def _read_periods(path: Path, column: pd.Series, order: Sequence[str] | None) -> tuple[Periods, list[str]]:
     where = f"{path}, column {column.name}"
     if column.isna().any():
-        raise TableError(f"{where}: {int(column.isna().sum())} rows have no time; fill them or leave these rows out")
+        raise TableError(f"{where}: {int(column.isna().sum())} rows have no time; fill it in or leave these rows out")
     if order is not None:
         words = column.astype(str).str.strip()
         unknown = sorted(set(words) - set(order))
@@ -164,7 +165,7 @@ def _read_features(
     for name in map(str, raw.columns):
         column = raw[name]
         if column.nunique() <= 1:
-            notes.append(f"left out {name}: it has one value only")
+            notes.append(f"left out {name}: it has only one value")
             continue
         if pd.api.types.is_bool_dtype(column.dropna().infer_objects()):
             columns[name] = column.astype("float64")

@@ -22,9 +22,7 @@ def read_truth(path: Path, session_ids: pd.Series, points: pd.Series | None) -> 
     naming the file where it is missing or lacks a column.
     """
     if not path.exists():
-        raise TrainingDataError(
-            f"{path} does not exist: give the Parquet file of true probabilities, or leave --truth out"
-        )
+        raise TrainingDataError(f"{path} does not exist: give the Parquet file of true probabilities, or omit --truth")
     with duckdb.connect() as connection:
         try:
             truth = connection.execute(f"select {', '.join(COLUMNS)} from read_parquet(?)", [str(path)]).df()

@@ -232,7 +232,7 @@ def _load_comparable(
         require_same_contract(stored.contract, contract, model_name=name)
         return restore_propensity(stored)[0], ""
     except (ContractMismatchError, ModelRefusedError) as error:
-        log.warning("%s: the champion is not compared with: %s", name, error)
+        log.warning("%s: not compared with the champion: %s", name, error)
         return None, "the champion can't score today's features"
 
 
@@ -241,7 +241,7 @@ def _explain(gates: list[Gate], judgement: Judgement, no_champion: str) -> str:
     if failed:
         return f"kept, not champion: {'; '.join(failed)}"
     if CHAMPION in judgement.gains:
-        return f"champion: passed all {len(gates)} gates, those against the previous champion included"
+        return f"champion: passed all {len(gates)} gates, including those against the previous champion"
     return f"champion: passed all {len(gates)} gates ({no_champion or 'the champion lacks a decision point'})"
 
 

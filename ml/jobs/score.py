@@ -111,7 +111,7 @@ def score_sessions(settings: Settings, *, batch_rows: int = BATCH_ROWS) -> Score
     message = (
         f"scored {scored:,} sessions, deleted {deleted:,} predictions without a session"
         if scored or deleted
-        else "nothing to score: every session has its scores from the champions"
+        else "nothing to score: every session already has its scores from the champions"
     )
     log.info(message)
     return ScoreReport(

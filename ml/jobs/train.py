@@ -160,7 +160,7 @@ def _train_segments(
     kept = sum(segment.is_kept for segment in trained.segments)
     why = f"champion: {trained.k} segments ({trained.chosen_by})"
     if previous is not None:
-        why += f"; {kept} of {len(previous.segments)} are those of before"
+        why += f"; kept {kept} of the {len(previous.segments)} previous ones"
     registry.promote(SEGMENTS, version, reason=why)
     return ModelReport(SEGMENTS, "trained", why, version=version, promoted=True, estimator="k_means", segments=segments)
 

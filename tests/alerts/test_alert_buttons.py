@@ -184,7 +184,7 @@ def test_an_answer_to_what_is_over_or_unknown_is_taken_quietly(settings: Setting
     now = time.time()
     for body, said in (
         (make_body(incident_id="nothing"), "there is no incident 'nothing'"),
-        (make_body("expected"), "a failed run is not expected"),
+        (make_body("expected"), "a failed run cannot be marked as expected"),
         (make_body("snooze_1", CARTS), "until"),
         (make_body("expected", CARTS), "expected"),
         (make_body("acknowledge", CARTS), "is over already"),

@@ -253,7 +253,7 @@ def test_the_sql_of_features_names_nothing_that_is_denied(shop: Shop) -> None:
 def test_denied_columns_and_tables_are_found_in_sql() -> None:
     sql = {"feat": "select item_quantity, my_revenue_usd_x from t -- refund_usd"}
     messages = [finding.message for finding in check_lineage(sql, {"feat": ["agg_kpis_daily", "fct_events"]})]
-    assert messages == ["feat reads agg_kpis_daily: it knows more", "feat names the column item_quantity"]
+    assert messages == ["feat reads agg_kpis_daily, which knows more", "feat names the column item_quantity"]
 
 
 def read_training_rows(

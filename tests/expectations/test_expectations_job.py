@@ -193,7 +193,7 @@ def test_command_line_speaks_and_exits(
     assert read_results(settings, "by-hand")["event_names_present"]["success"] == 0
 
     assert main(["marts"]) == 1
-    assert "no build has begun" in capsys.readouterr().err
+    assert "no build has started" in capsys.readouterr().err
 
     (partition_dir(settings, day(0)) / "_manifest.json").write_text("")
     assert main(["landing"]) == 1

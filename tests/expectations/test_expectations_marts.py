@@ -254,7 +254,7 @@ def test_build_file_is_free_afterwards(sound: tuple[Settings, ValidationReport, 
 
 
 def test_incomplete_builds_are_named(settings: Settings) -> None:
-    with pytest.raises(BuildIncompleteError, match="no build has begun"):
+    with pytest.raises(BuildIncompleteError, match="no build has started"):
         validate(settings, "marts", run_id="none")
     write_build(settings, "drop table ops.event_counts", "drop table marts.agg_kpis_daily")
     with pytest.raises(BuildIncompleteError, match=r"lacks marts\.agg_kpis_daily, ops\.event_counts"):

@@ -87,7 +87,7 @@ def test_scoring_without_a_build_says_what_is_missing(
 ) -> None:
     monkeypatch.setenv("FUNNELHOUSE_HOME", str(tmp_path / "home"))
     assert _run(monkeypatch, "ml score") == 1
-    assert "no build has begun; `make run` makes one" in _one_error(capsys)
+    assert "no build has started; `make run` starts one" in _one_error(capsys)
 
 
 @pytest.mark.parametrize(

@@ -23,12 +23,12 @@ BOMB = "\n".join(
 @pytest.mark.parametrize(
     ("text", "line", "problem"),
     [
-        (BOMB, 1, "more than 50,000 values, aliases written out"),
+        (BOMB, 1, "more than 50,000 values with aliases expanded"),
         ("a: 1\nb: &b\n  c: *b\n", 2, "refers to itself"),
         ("a: 1\nb: " + "[" * 100_000, 2, "nested more than 50 levels deep"),
         ("a:\n" + "".join(f"{' ' * level}- \n" for level in range(1, 900)), 51, "nested more than 50 levels deep"),
-        ("a: 1\nb: " + "9" * 6_000, 2, "6,000 characters that is no text"),
-        ("a: 1\nb: " + "1:" * 3_000 + "1", 2, "that is no text"),
+        ("a: 1\nb: " + "9" * 6_000, 2, "6,000 characters that is not text"),
+        ("a: 1\nb: " + "1:" * 3_000 + "1", 2, "that is not text"),
         ("a: 1\nb: 2026-02-31\n", 2, "'2026-02-31' is impossible"),
         ("a: 1\na: 2\n", 2, "the key 'a' is given twice"),
         ("a: 1\nb: [1, 2\nc: 3\n", 3, "not valid YAML"),

@@ -197,9 +197,9 @@ def test_a_value_that_is_not_of_its_type_costs_its_day(
     google.tables["events_20260801"].rows[1]["f"][1]["v"] = "soon"
     report = load_changed_days(settings, progress=False)
     assert [day.event_date for day in report.days_loaded] == ["2026-08-02"]
-    assert "events_20260801 holds a value that is not of its type" in report.quarantined[0]["reason"]
+    assert "events_20260801 holds a value that does not match its column's type" in report.quarantined[0]["reason"]
     assert report.quarantined[0]["what_to_do"] == (
-        "correct the value, or the type of its column, in BigQuery; the next run picks a new version up"
+        "correct the value, or the type of its column, in BigQuery; the next run picks up a new version"
     )
 
     # Not read again before it changes.
@@ -220,7 +220,7 @@ def test_a_table_without_columns_costs_its_day(settings: Settings, google: Googl
     assert problem["reason"] == "events_20260801 has no columns"
     assert (
         problem["what_to_do"]
-        == "export the whole events table, or delete this one; the next run picks a new version up"
+        == "export the whole events table, or delete this one; the next run picks up a new version"
     )
 
 
@@ -230,7 +230,7 @@ def test_rows_of_another_shape_cost_their_day(settings: Settings, google: Google
     google.tables["events_20260801"].rows[1]["f"][params]["v"] = "no list"
     report = load_changed_days(settings, progress=False)
     assert [day.event_date for day in report.days_loaded] == ["2026-08-02"]
-    assert "events_20260801 does not read as a table" in report.quarantined[0]["reason"]
+    assert "events_20260801 cannot be read as a table" in report.quarantined[0]["reason"]
 
 
 def test_passing_troubles_are_tried_again(settings: Settings, google: GoogleServer, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_person_is_all_that_is_linked_and_nobody_is_no_person(settings: Settin
         assert person.rows == {"2026-08-01": 1, "2026-08-02": 2, "2026-08-03": 2}
     assert _lake(settings)["2026-08-03"] == [("ann2", "tablet"), ("null", "tablet")]
     for user in ("", "  ", "null", "(not set)", "Undefined"):
-        with pytest.raises(ForgetError, match="nobody in particular"):
+        with pytest.raises(ForgetError, match="anybody in particular"):
             find_person(settings, user)
 
 
@@ -382,7 +382,7 @@ def test_the_command_shows_asks_and_says_what_is_left_to_do(
     assert "no row in the lake carries 'anm'" in (out := capsys.readouterr().out) and "rows removed" not in out
     assert not (settings.home / "rebuild.requested").exists()
     assert main(["forget", "--yes", "null"]) == 1
-    assert "nobody in particular" in capsys.readouterr().err
+    assert "anybody in particular" in capsys.readouterr().err
 
 
 def test_make_forget_does_not_take_the_shells_user(tmp_path: Path) -> None:
@@ -394,7 +394,7 @@ def test_make_forget_does_not_take_the_shells_user(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert "say whom" in done.stdout and "-m ingest" not in done.stdout
+    assert "say who" in done.stdout and "-m ingest" not in done.stdout
     done = subprocess.run(
         ["make", "-n", "forget", "USER=ann"], cwd=PROJECT_DIR, capture_output=True, text=True, check=False
     )

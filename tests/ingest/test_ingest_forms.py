@@ -332,7 +332,7 @@ def test_one_row_with_odd_params_keeps_those_of_the_others(settings: Settings, s
         ("event_params", 1, 2),
         ("event_params.value.int_value", 1, 3),
     ]
-    assert "1 row with a event_params that is no list of records (first: row 2)" in report.to_text()
+    assert "1 row with a event_params that is not a list of records (first: row 2)" in report.to_text()
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_contract_survives_json_and_notices_changes(shop_settings: HomeSettings,
     stored = sessions.contract.to_dict()
     assert FeatureContract.from_dict(stored) == sessions.contract
     stored["features"][0]["unit"] = "furlongs"
-    with pytest.raises(ContractError, match="does not fit its own hash"):
+    with pytest.raises(ContractError, match="does not match its own hash"):
         FeatureContract.from_dict(stored)
 
 

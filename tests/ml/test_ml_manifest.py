@@ -62,7 +62,7 @@ def test_a_manifest_that_lacks_something_says_what(trained_home: Path, key: str)
     values = json.loads(read_text(trained_home, FULL))
     del values[MANIFEST_HASH], values[key]
     text = json.dumps({**values, MANIFEST_HASH: hash_manifest(values)})
-    with pytest.raises(ModelRefusedError, match=rf"the file lacks what a manifest tells \(KeyError\('{key}'\)\)"):
+    with pytest.raises(ModelRefusedError, match=rf"the file is not a complete manifest \(KeyError\('{key}'\)\)"):
         Manifest.from_json(text, where="the file")
 
 

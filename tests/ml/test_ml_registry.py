@@ -143,7 +143,7 @@ def test_missing_and_changed_files_are_refused(registry: ModelRegistry) -> None:
     contract = json.loads((folder / "manifest.json").read_text())["contract"]
     contract["features"][0]["kind"] = "flag"
     change_manifest(folder, contract=contract)
-    with pytest.raises(ModelRefusedError, match="does not fit its own hash"):
+    with pytest.raises(ModelRefusedError, match="does not match its own hash"):
         registry.load("toy", version)
     text = (folder / "manifest.json").read_text()
     (folder / "manifest.json").write_text(text.replace('"name": "toy"', '"name": "boy"'))

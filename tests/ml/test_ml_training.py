@@ -97,7 +97,7 @@ def test_known_signal_is_recovered_and_the_manifest_tells_the_whole_story(publis
     assert stored["data"]["rows"] == 8_000 and stored["data"]["positives"] == int(labels.sum())
     assert stored["data"]["users"] == shop.sessions["user_pseudo_id"].nunique()
     assert stored["contract"]["version"] == "1" and len(stored["contract"]["sha256"]) == 64
-    assert stored["split"]["train_from"] == "2026-03-01" and "no fit, no choice" in stored["split"]["fitted_on"]
+    assert stored["split"]["train_from"] == "2026-03-01" and "not used for fitting" in stored["split"]["fitted_on"]
     assert stored["metrics"] == models[FULL].metrics and stored["libraries"]["scikit-learn"]
     assert stored["code_version"] and len(stored["model_sha256"]) == 64
 

@@ -742,7 +742,7 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
     assert main(["deliver-late"]) == 0
     assert "events_20260308.parquet" in capsys.readouterr().out
     assert main(["--without", "gravity"]) == 2
-    assert "'gravity' is no quirk" in capsys.readouterr().err
+    assert "'gravity' is not a quirk" in capsys.readouterr().err
     assert main(["--sessions", "0"]) == 2
     assert main(["deliver-late", "--out", str(tmp_path / "nowhere")]) == 2
 

@@ -53,7 +53,7 @@ def each_morning(days: int) -> dict[int, dt.datetime]:
 @pytest.mark.parametrize(
     ("as_of", "verdict", "hours"),
     [
-        (at(20, 8), "normal", 8),  # day 19 has come an hour ago
+        (at(20, 8), "normal", 8),  # day 19 arrived an hour ago
         (at(21, 20), "normal", 44),  # day 20 ended 20 hours ago
         (at(22, 11), "normal", 59),  # 35 hours ago
         (at(22, 13), "breach", 61),  # 37 hours ago: later than the 36 it may take
@@ -96,12 +96,12 @@ def test_each_missing_day_is_a_problem_of_its_own_and_what_has_not_come_yet_is_n
     del loads[15], loads[12]
     found = check(write_ledger(loads), "data_missing", at(21))
     assert [(each.date, each.fingerprint, each.figures.reason) for each in found if each.verdict == "breach"] == [
-        (date, f"data_missing|date={date}|above", f"{date} is missing, but {date_of(19)} has come")
+        (date, f"data_missing|date={date}|above", f"{date} is missing, but {date_of(19)} has arrived")
         for date in (date_of(12), date_of(15))
     ]
     # day 19 is due just now
     [rest] = [each for each in found if each.verdict == "normal"]
-    assert (rest.date, rest.figures.reason) == (date_of(18), "12 of 14 days have come")
+    assert (rest.date, rest.figures.reason) == (date_of(18), "12 of 14 days have arrived")
 
 
 def test_a_missing_day_that_has_come_is_normal_from_its_load_on() -> None:
@@ -110,7 +110,7 @@ def test_a_missing_day_that_has_come_is_normal_from_its_load_on() -> None:
     known = {fingerprint: {date_of(15)}, f"data_missing|date={date_of(12)}|above": set()}
     found = check(write_ledger(loads), "data_missing", at(40), excluded=known)
     [ended] = [each for each in found if each.fingerprint == fingerprint]
-    assert (ended.verdict, ended.date, ended.figures.reason) == ("normal", date_of(25), f"{date_of(15)} has come")
+    assert (ended.verdict, ended.date, ended.figures.reason) == ("normal", date_of(25), f"{date_of(15)} has arrived")
     assert [each.dimension for each in found] == [None, "date"]
 
 

@@ -39,7 +39,7 @@ def settings(make_settings: Callable[..., Settings], tmp_path: Path) -> Settings
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("denominator: sessions_with_add_to_cart", "denominator: sessions_with_cart", "is not a number column"),
+        ("denominator: sessions_with_add_to_cart", "denominator: sessions_with_cart", "is not a numeric column"),
         ("direction: above", "direction: sideways", "Input should be 'above', 'below' or 'both'"),
     ],
     ids=["column", "value"],

@@ -324,9 +324,9 @@ def test_what_turns_out_to_have_one_cause_goes_on_in_one_thread(settings: Settin
     check(settings, [*shop, shop_day(50, 99, 20.0)])
     assert [(row[0], row[4]) for row in lives(settings)] == [(slow, CARTS), (CARTS, None)]
     assert last_reply(settings, "folded_away").endswith(
-        "One cause with Cart abandonment rate: this goes on in its thread."
+        "Same cause as Cart abandonment rate: this continues in its thread."
     )
-    assert "goes on in the thread of Cart abandonment rate" in say(settings, slow)
+    assert "continues in the thread of Cart abandonment rate" in say(settings, slow)
     assert "Same cause: Average session duration: 60.0 s (−40 %)" in say(settings)
     assert [kind for _, kind, _ in outbox(settings)].count("parent") == 2
 

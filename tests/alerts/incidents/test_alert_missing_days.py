@@ -1,4 +1,4 @@
-"""A day that is missing is one incident, from when it is noticed until it has come."""
+"""A day that is missing is one incident, from when it is noticed until it has arrived."""
 
 from __future__ import annotations
 
@@ -66,6 +66,6 @@ def test_two_missing_days_are_two_incidents_each_open_until_its_day_has_come(set
     assert lives(settings) == [(twelve, "open"), (fifteen, "resolved")]
     deliver_outbox(settings)
     said = "\n".join(path.read_text(encoding="utf-8") for path in sorted(settings.alerts_dir.rglob("reply-*.txt")))
-    assert said == f"✅ Data missing, {fifteen} is over: {fifteen} has come.\n"
+    assert said == f"✅ Data missing, {fifteen} is over: {fifteen} has arrived.\n"
     check(settings, [*all_but_two, *((index, index + 1) for index in range(20, 72)), (15, 72)], 75)
     assert lives(settings) == [(twelve, "open"), (fifteen, "resolved")]

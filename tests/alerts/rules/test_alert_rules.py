@@ -153,7 +153,7 @@ def test_a_data_rule_takes_nothing_of_a_kpi(tmp_path: Path, given: str, problem:
             "    minimum_volume: 100",
             "    minimum_volume: 100\n    quiet_hours: {from: 22:00, to: 07:00}",
             13,
-            '1320 is no time of day: write it in quotes, such as "22:00"',
+            '1320 is not a time of day: write it in quotes, such as "22:00"',
         ),
         ("check_last_days: 7", "check_last_days: 0", 1, "greater than or equal to 1"),
         ("    relative:\n", "    relative: [\n", 12, "not valid YAML"),
@@ -197,14 +197,16 @@ def test_a_column_that_is_missing_or_no_number_is_named(
     path.write_text(VALID.replace("denominator: sessions_with_add_to_cart", f"denominator: {column}"))
     settings = make_settings(alert_rules=path)
     publish(settings, [ShopDay()] * 20)
-    with pytest.raises(RulesError, match=rf"rules\.yml:7: .*'{column}' is not a number column.*sessions_with_purchase"):
+    with pytest.raises(
+        RulesError, match=rf"rules\.yml:7: .*'{column}' is not a numeric column.*sessions_with_purchase"
+    ):
         check_and_send(settings, run_id="r")
 
 
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        ("dimensions: [device_category, colour]", "'colour' is no dimension of .*; it has default_channel_group"),
+        ("dimensions: [device_category, colour]", "'colour' is not a dimension of .*; it has default_channel_group"),
         ("dimensions: [device_category]\n    volume: sessions", None),
     ],
 )
@@ -246,4 +248,4 @@ def test_the_command_checks_the_published_columns_too(
     publish(make_settings(), [ShopDay()] * 20)
     assert main(["rules", str(path)]) == 1
     said = capsys.readouterr().err
-    assert said.startswith(f"{path}:7: rule 'conversion': denominator 'sessions_with_cart' is not a number column")
+    assert said.startswith(f"{path}:7: rule 'conversion': denominator 'sessions_with_cart' is not a numeric column")
