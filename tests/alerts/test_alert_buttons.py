@@ -187,7 +187,7 @@ def test_an_answer_to_what_is_over_or_unknown_is_taken_quietly(settings: Setting
         (make_body("expected"), "a failed run cannot be marked as expected"),
         (make_body("snooze_1", CARTS), "until"),
         (make_body("expected", CARTS), "expected"),
-        (make_body("acknowledge", CARTS), "is over already"),
+        (make_body("acknowledge", CARTS), "is already over"),
     ):
         timestamp = str(int(now))
         done = take_answer(settings, timestamp=timestamp, body=body, signature=sign(body, timestamp), now=now)

@@ -72,7 +72,7 @@ def test_a_source_that_stopped_delivering_is_late(as_of: dt.datetime, verdict: s
         31
     )  # it usually comes seven hours after its end, the next one 24 later
     if verdict == "breach":
-        assert found.figures.reason.startswith(f"{date_of(20)} has not come {hours - 24:.0f} hours after its end")
+        assert found.figures.reason.startswith(f"{date_of(20)} has not arrived {hours - 24:.0f} hours after its end")
 
 
 def test_a_history_loaded_at_once_says_nothing_of_when_its_days_came() -> None:

@@ -102,7 +102,7 @@ def test_events_are_dates_or_come_every_year(tmp_path: Path) -> None:
     [
         ("{name: Sale, from: 2026-11-23, to: 2026-11-20}", "ends before it begins"),
         ("{name: Sale, from: 2026-11-23, to: 12-24}", "needs two dates"),
-        ("{name: Sale, from: 13-40, to: 12-24}", "no month and day"),
+        ("{name: Sale, from: 13-40, to: 12-24}", "not a month and day"),
     ],
 )
 def test_an_event_that_is_no_span_is_named(tmp_path: Path, event: str, problem: str) -> None:
