@@ -45,15 +45,18 @@ def prepare_marts(connection: duckdb.DuckDBPyConnection, settings: Settings) -> 
 
 
 def prepare_scores(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Scope:
-    """Create the scores suite's tables over the build file; empty while there is no model to score with.
+    """Create the scores suite's tables over the build file; empty while there is no model to score with or to refuse.
 
     Raises `BuildIncompleteError` naming the missing tables or the missing build file.
     """
-    _attach_build(connection, settings, ("marts.fct_sessions",))
-    if "ml.session_predictions" not in _list_tables(connection) or not _has_versions(connection):
+    _attach_build(connection, settings, ("marts.fct_sessions", "ops.refused_models"))
+    is_scored = "ml.session_predictions" in _list_tables(connection) and (
+        _has_versions(connection) or _count_rows(connection, f"{BUILD}.ops.refused_models")
+    )
+    if not is_scored:
         return Scope(text="no scores", notes=["No model has scored a session yet."], is_empty=True)
     _require_tables(connection, settings, ("marts.fct_session_scores", "ml.feat_sessions"))
-    create_tables(connection, "scores", ("scores", "score_totals"))
+    create_tables(connection, "scores", ("scores", "score_totals", "refused_models"))
     return Scope(text=f"{_count_rows(connection, 'scores'):,} scored sessions")
 
 

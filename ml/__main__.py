@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from foundation.command import run_command
+from foundation.connect import open_published
 from foundation.settings import Settings
 from ml.io.registry import ModelRegistry
 from ml.jobs.drift import measure_drift
@@ -16,6 +17,7 @@ from ml.jobs.report import MODEL_NAMES
 from ml.jobs.score import score_sessions
 from ml.jobs.train import train_models
 from ml.jobs.wording import compare_versions, describe_drift, describe_table, describe_training, describe_versions
+from warehouse.transaction import read_refused_models
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -92,7 +94,11 @@ def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _list(options: argparse.Namespace, settings: Settings) -> int:
-    return _say(describe_versions(ModelRegistry(settings.models_dir)))
+    refused = {}
+    if settings.published_path.exists():
+        with open_published(settings) as connection:
+            refused = read_refused_models(connection)
+    return _say(describe_versions(ModelRegistry(settings.models_dir), refused))
 
 
 def _compare(options: argparse.Namespace, settings: Settings) -> int:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Callable
+
+import duckdb
+
 from alerts.summary import summarise_alerts
 from expectations.summary import summarise_validation
 from foundation.connect import open_published
@@ -17,16 +22,31 @@ def summarise(settings: Settings) -> str:
     try:
         with open_published(settings) as connection:
             sections = [
-                [*summarise_data(connection), *summarise_unloaded_files(settings)],
-                summarise_kpis(connection),
-                summarise_validation(connection),
-                summarise_models(settings),
-                summarise_segments(connection),
-                summarise_alerts(settings),
+                _read("DATA", lambda: [*summarise_data(connection), *summarise_unloaded_files(settings)]),
+                _read("KPIS OF THE LAST DAYS", lambda: summarise_kpis(connection)),
+                _read("VALIDATION", lambda: summarise_validation(connection)),
+                _read("MODELS", lambda: summarise_models(connection, settings)),
+                _read("SEGMENTS", lambda: summarise_segments(connection)),
+                _read("ALERTS", lambda: summarise_alerts(settings)),
             ]
     except NothingPublishedError as error:
         sections = [[str(error)]]
+    except duckdb.Error as error:
+        path = show_path(settings.published_path)
+        sections = [[f"{path} can't be opened ({_first_line(error)}); `make rebuild` makes it anew from the lake"]]
     return "\n\n".join("\n".join(lines) for lines in [*sections, _look_further(settings)])
+
+
+def _read(title: str, summarise_subject: Callable[[], list[str]]) -> list[str]:
+    """A section; what cannot be read, for example as an older Funnelhouse published it, leaves the others."""
+    try:
+        return summarise_subject()
+    except (duckdb.Error, sqlite3.Error, OSError) as error:
+        return [title, f"  can't be read ({_first_line(error)}); the next run may mend it, else `make rebuild`"]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _look_further(settings: Settings) -> list[str]:

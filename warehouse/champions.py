@@ -17,6 +17,7 @@ CHAMPION_FILE = "champion.json"
 WRITING_PREFIX = ".writing-"  # of whatever in the models folder is not finished
 VERSION_PATTERN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 MAX_HISTORY = 20  # earlier champions that a rollback can reach
+UNREADABLE = "unreadable"  # stands for the version where the file names none
 
 
 class ChampionError(FunnelhouseError):
@@ -71,16 +72,23 @@ def read_champion(models_dir: Path, name: str) -> Champion | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"{error!r}" if isinstance(error, KeyError) else str(error)
         raise ChampionError(
-            f"{path} names no champion ({problem}): restore it, or delete it and choose a version with "
-            f"`python -m ml models promote {name} VERSION`"
+            f"{path} names no champion ({problem}): restore it, choose a version with "
+            f"`python -m ml models promote {name} VERSION`, or train again"
         ) from error
 
 
 def read_champion_versions(models_dir: Path) -> dict[str, str]:
-    """Name and version of each champion; raises ChampionError as `read_champion` does."""
-    names = sorted(path.parent.name for path in models_dir.glob(f"*/{CHAMPION_FILE}"))
-    champions = {name: read_champion(models_dir, name) for name in names}
-    return {name: champion.version for name, champion in champions.items() if champion is not None}
+    """Name and version of each champion; `UNREADABLE` where the file is damaged."""
+    versions = {}
+    for name in sorted(path.parent.name for path in models_dir.glob(f"*/{CHAMPION_FILE}")):
+        try:
+            champion = read_champion(models_dir, name)
+        except ChampionError:
+            versions[name] = UNREADABLE
+            continue
+        if champion is not None:
+            versions[name] = champion.version
+    return versions
 
 
 def write_champion(models_dir: Path, name: str, version: str, *, reason: str, history: Sequence[str]) -> None:
@@ -96,5 +104,5 @@ def write_champion(models_dir: Path, name: str, version: str, *, reason: str, hi
 
 def remove_champion(models_dir: Path, name: str) -> None:
     """Leave a model without a champion."""
-    (models_dir / name / CHAMPION_FILE).unlink()
+    (models_dir / name / CHAMPION_FILE).unlink(missing_ok=True)
     sync(models_dir / name)

@@ -20,7 +20,7 @@ from foundation.connect import open_build, open_published
 from foundation.durable import sync
 from foundation.errors import FunnelhouseError
 from foundation.settings import Settings
-from warehouse.champions import read_champion_versions
+from warehouse.champions import UNREADABLE, read_champion_versions
 from warehouse.lake import carry_unknown_columns, read_manifests
 
 SCHEMAS = ("staging", "intermediate", "marts", "ml", "ops")
@@ -134,13 +134,33 @@ def record_built_partitions(settings: Settings) -> None:
             connection.execute(f'drop table ops."{name}"')
 
 
-def record_champions(settings: Settings, *, seen: dict[str, str], used: dict[str, str]) -> None:
-    """Note, in the build, the champions (name, version) that scoring saw, and those of them that it used."""
-    with open_build(settings) as connection:
+def record_champions(
+    settings: Settings, *, seen: dict[str, str], used: dict[str, str], refused: dict[str, str]
+) -> None:
+    """Note, in the build, the champions (name, version) that scoring saw and used, and why it refused others."""
+    with open_build(settings) as connection, _transaction(connection):
         connection.execute(
             "update ops.build_info set champions_seen = ?, champions_used = ?",
             [json.dumps(seen, sort_keys=True), json.dumps(used, sort_keys=True)],
         )
+        connection.execute(_CREATE_REFUSED)
+        if refused:
+            rows = [(name, seen.get(name), reason) for name, reason in sorted(refused.items())]
+            connection.executemany("insert into ops.refused_models values (?, ?, ?)", rows)
+
+
+def read_used_models(warehouse: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Name and version of the models that a warehouse's scores come from."""
+    (used,) = _one(warehouse, "select champions_used from ops.build_info")
+    return dict(json.loads(used))
+
+
+def read_refused_models(warehouse: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """The models whose champion was not used, and why; none in what an older Funnelhouse has published."""
+    is_known = warehouse.execute(
+        "select 1 from duckdb_tables() where schema_name = 'ops' and table_name = 'refused_models'"
+    ).fetchone()
+    return dict(warehouse.execute("select model, reason from ops.refused_models").fetchall()) if is_known else {}
 
 
 def publish(settings: Settings, *, run_id: str) -> bool:
@@ -174,9 +194,9 @@ def unused_models(settings: Settings, names: Collection[str]) -> list[str]:
     """The models without a champion, or with one that the published warehouse was not scored with."""
     champions = read_champion_versions(settings.models_dir)
     with open_published(settings) as connection:
-        (used,) = _one(connection, "select champions_used from ops.build_info")
+        used = read_used_models(connection)
     # on disk but not used: it was refused, for example because the features have changed since
-    return [name for name in names if name not in champions or name not in json.loads(used)]
+    return [name for name in names if champions.get(name, UNREADABLE) == UNREADABLE or name not in used]
 
 
 def project_fingerprint(settings: Settings) -> str:
@@ -246,6 +266,9 @@ def _utc_naive(moment: dt.datetime) -> dt.datetime:
     return moment.astimezone(dt.UTC).replace(tzinfo=None)
 
 
+_CREATE_REFUSED = "create or replace table ops.refused_models (model varchar, version varchar, reason varchar)"
+
+
 def _write_build_info(
     connection: duckdb.DuckDBPyConnection, settings: Settings, *, run_id: str, now: dt.datetime, plan: BuildPlan
 ) -> None:
@@ -269,6 +292,7 @@ def _write_build_info(
         _read_rebuild_request(settings) if plan.is_full_rebuild else None,
     ]
     connection.execute("insert into ops.build_info values (?, ?, null, ?, ?, ?, ?, ?, null, ?)", values)
+    connection.execute(_CREATE_REFUSED)
 
 
 def _write_ledger(connection: duckdb.DuckDBPyConnection, manifests: Any) -> None:

@@ -29,13 +29,15 @@ from alerts.incidents.life import list_covered_days, record_checks, resolve_inci
 from alerts.incidents.problems import follow_states
 from alerts.incidents.runs import check_schedule
 from alerts.incidents.store import Incident
-from alerts.messages.facts import BAD_RULE, ChartPoint, KpiFacts, RunFacts
+from alerts.messages.facts import BAD_RULE, REFUSED_MODEL, UNREADABLE_FILE, ChartPoint, KpiFacts, RunFacts
 from alerts.rules.book import Rule, RuleBook, RulesError
 from alerts.rules.loading import load_usable_rules
 from alerts.state import copy_alerts, open_alerts
 from alerts.text import say_value
 from foundation.connect import open_published
 from foundation.settings import Settings
+from foundation.state import read_rows
+from warehouse.transaction import read_refused_models
 
 log = logging.getLogger(__name__)
 
@@ -72,12 +74,19 @@ def check_rules(
             excluded = store.read_excluded_days(state)
         checks = evaluate_rules(warehouse, book, as_of=moment, excluded=excluded)
         investigation = Investigation(warehouse, book, moment=moment)
+        states = {
+            BAD_RULE: {name: "\n".join(lines) for name, lines in problems.items()},
+            REFUSED_MODEL: read_refused_models(warehouse),
+            UNREADABLE_FILE: _list_unreadable_files(settings),
+        }
 
         def decide(state: sqlite3.Connection) -> Decision:
             check = _RuleCheck(settings, state, investigation, book, run_id=run_id, moment=moment)
             decision = check.decide(checks, left_out=set(problems))
-            told = {name: "\n".join(lines) for name, lines in problems.items()}
-            follow_states(state, settings, BAD_RULE, told, by=run_id, moment=moment)
+            for kind, broken in states.items():
+                follow_states(
+                    state, settings, kind, broken, tells_changes=kind == UNREADABLE_FILE, by=run_id, moment=moment
+                )
             if watches_schedule and (missed := check_schedule(state, settings, moment=moment)):
                 decision.touched.add(missed)
             return decision
@@ -93,6 +102,15 @@ def check_rules(
             if decision is not None:
                 return decision
         return decide_for_good()
+
+
+def _list_unreadable_files(settings: Settings) -> dict[str, str]:
+    """What the export holds that could not be loaded, as one problem of the export; empty where there is nothing."""
+    rows = read_rows(
+        settings, "quarantined_files", "select * from quarantined_files where resolved_at is null order by file_name"
+    )
+    lines = [f"{row['file_name']}: {row['reason']}; {row['what_to_do']}" for row in rows]
+    return {"export": "\n".join([f"{len(lines)} file(s):", *lines])} if lines else {}
 
 
 def _leave_out(book: RuleBook, problems: dict[str, list[str]]) -> RuleBook:

@@ -13,7 +13,7 @@ from alerts.incidents import store
 from alerts.incidents.announcing import announce, iso, note_event, read_standing, refresh_facts
 from alerts.incidents.life import REOPEN_DAYS
 from alerts.incidents.store import Incident
-from alerts.messages.facts import BAD_RULE, BROKEN_CHANNEL, RunFacts
+from alerts.messages.facts import BAD_RULE, BROKEN_CHANNEL, REFUSED_MODEL, UNREADABLE_FILE, RunFacts
 from foundation.settings import Settings
 
 _ERROR_LIMIT = 1_500
@@ -24,13 +24,15 @@ _PREFIX = {
     "missed_schedule": "missed",
     BROKEN_CHANNEL: "channel",
     BAD_RULE: "rule",
+    REFUSED_MODEL: "model",
+    UNREADABLE_FILE: "files",
 }
 
 
 @dataclass(frozen=True)
 class RunProblem:
-    """What went wrong, and with what: `subject` is a DAG, or a channel; `part` a task, None where it is the run as a
-    whole. `error` is not yet redacted."""
+    """What went wrong, and with what: `subject` is a DAG, a channel, a rule, a model or the export; `part` a task, None
+    where it is the whole subject. `error` is not yet redacted."""
 
     kind: str
     subject: str
@@ -87,25 +89,31 @@ def follow_states(
     broken: Mapping[str, str],
     *,
     mended: set[str] | None = None,
+    tells_changes: bool = False,
     by: str,
     moment: dt.datetime,
 ) -> bool:
     """Open an incident for each subject that is broken and has none, and end those of the mended; True if any changed.
 
     `broken` maps subjects to errors; `mended` are by default all others. A state that lasts is told once, not at every
-    look.
+    look; with `tells_changes` again when its error is another.
     """
     has_changed = False
     live = {str(each.subject): each for each in store.read_incidents(state) if each.kind == kind and each.is_live}
     for subject, error in broken.items():
-        if subject not in live:
-            problem = RunProblem(kind=kind, subject=subject, part=None, run_id=by, error=error)
+        problem = RunProblem(kind=kind, subject=subject, part=None, run_id=by, error=error)
+        if subject not in live or (tells_changes and _has_changed(state, settings, live[subject], error)):
             has_changed |= record_problem(state, settings, problem, moment=moment) is not None
     over = live.keys() - broken.keys() if mended is None else live.keys() & mended
     for subject in sorted(over):
         close_problem(state, settings, live[subject], by=by, moment=moment)
         has_changed = True
     return has_changed
+
+
+def _has_changed(state: sqlite3.Connection, settings: Settings, incident: Incident, error: str) -> bool:
+    told = store.read_facts(state, incident.incident_id)
+    return isinstance(told, RunFacts) and told.error != _shorten(settings, incident.kind, error)
 
 
 def _open(state: sqlite3.Connection, problem: RunProblem, date: dt.date, now: str) -> str:
@@ -132,14 +140,6 @@ def _open(state: sqlite3.Connection, problem: RunProblem, date: dt.date, now: st
 
 
 def _gather_facts(state: sqlite3.Connection, settings: Settings, problem: RunProblem, incident: Incident) -> RunFacts:
-    # Redact before cutting: half a token is no longer recognised as one. The end of a traceback says the most.
-    # An error about a file's name may hold lone surrogates, which neither SQLite nor Slack takes.
-    secrets = secrets_of(settings)
-    text = redact(problem.error.encode("utf-8", "replace").decode(), *secrets)
-    if len(text) > _ERROR_LIMIT:
-        # Of a blocked publication the beginning, which names the expectations.
-        is_blocked = problem.kind == "blocked_publication"
-        text = f"{text[:_ERROR_LIMIT]}…" if is_blocked else f"…{text[-_ERROR_LIMIT:]}"
     return RunFacts(
         incident_id=incident.incident_id,
         kind=problem.kind,
@@ -151,7 +151,18 @@ def _gather_facts(state: sqlite3.Connection, settings: Settings, problem: RunPro
         standing=read_standing(state, incident),
         subject=problem.subject,
         part=problem.part,
-        error=text,
-        log_url=redact(problem.log_url, *secrets) if problem.log_url else None,
+        error=_shorten(settings, problem.kind, problem.error),
+        log_url=redact(problem.log_url, *secrets_of(settings)) if problem.log_url else None,
         try_number=problem.try_number,
     )
+
+
+def _shorten(settings: Settings, kind: str, error: str) -> str:
+    # Redact before cutting: half a token is no longer recognised as one. The end of a traceback says the most.
+    # An error about a file's name may hold lone surrogates, which neither SQLite nor Slack takes.
+    text = redact(error.encode("utf-8", "replace").decode(), *secrets_of(settings))
+    if len(text) <= _ERROR_LIMIT:
+        return text
+    # Of a list the beginning: of a blocked publication it names the expectations.
+    is_list = kind in ("blocked_publication", UNREADABLE_FILE)
+    return f"{text[:_ERROR_LIMIT]}…" if is_list else f"…{text[-_ERROR_LIMIT:]}"

@@ -11,7 +11,17 @@ from alerts.detection.verdicts import Figures
 # Problems of the machinery itself: they have no days of a KPI, and end with the next run, or message, that succeeds.
 BROKEN_CHANNEL = "broken_channel"
 BAD_RULE = "bad_rule"
-RUN_KINDS = ("task_failure", "missed_schedule", "blocked_publication", BROKEN_CHANNEL, BAD_RULE)
+REFUSED_MODEL = "refused_model"
+UNREADABLE_FILE = "unreadable_file"
+RUN_KINDS = (
+    "task_failure",
+    "missed_schedule",
+    "blocked_publication",
+    BROKEN_CHANNEL,
+    BAD_RULE,
+    REFUSED_MODEL,
+    UNREADABLE_FILE,
+)
 
 
 @dataclass(frozen=True)

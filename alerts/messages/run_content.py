@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from alerts.messages.content import Content, choose_sign, list_people, say_duration, say_span, say_status
-from alerts.messages.facts import BAD_RULE, BROKEN_CHANNEL, RunFacts
+from alerts.messages.facts import BAD_RULE, BROKEN_CHANNEL, REFUSED_MODEL, UNREADABLE_FILE, RunFacts
 from alerts.text import cut, printable_lines, say_date
 
 
@@ -41,6 +41,10 @@ def say_run_problem(facts: RunFacts) -> str:
         return f"Alerts no longer get through by {dag}"
     if facts.kind == BAD_RULE:
         return f"The alert rule {dag} is not checked"
+    if facts.kind == REFUSED_MODEL:
+        return f"The model {dag} is not used: its scores are empty"
+    if facts.kind == UNREADABLE_FILE:
+        return "Files of the export can't be loaded"
     if facts.kind == "missed_schedule":
         return f"{dag} has not succeeded when it should have"
     if facts.kind == "blocked_publication":

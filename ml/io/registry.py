@@ -6,22 +6,25 @@ import datetime as dt
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foundation.durable import sync, write_durably
 from ml.core.contract import FeatureContract
-from ml.core.errors import ModelOutdatedError, ModelRefusedError
+from ml.core.errors import ModelRefusedError
 from ml.core.record import ModelRecord
 from ml.io.manifest import ADVICE, Manifest, format_json
 from warehouse.champions import (
     VERSION_PATTERN,
     WRITING_PREFIX,
+    Champion,
+    ChampionError,
     read_champion,
     remove_champion,
     write_champion,
@@ -29,6 +32,8 @@ from warehouse.champions import (
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
 
 MODEL_FILE = "model.skops"
 MANIFEST_FILE = "manifest.json"
@@ -65,6 +70,16 @@ class StoredVersion:
     version: str
     is_champion: bool
     manifest: Manifest
+
+
+@dataclass(frozen=True)
+class RefusedVersion:
+    """One version on disk that can't be read, and why."""
+
+    name: str
+    version: str
+    is_champion: bool
+    problem: str
 
 
 class ModelRegistry:
@@ -136,13 +151,14 @@ class ModelRegistry:
     def promote(self, name: str, version: str, *, reason: str) -> None:
         """Make a complete version the champion; readers see the old one or the new one, nothing between.
 
-        The champion before it is remembered for `roll_back`. Raises `ModelRefusedError` for an unknown version.
+        The champion before it is remembered for `roll_back`, unless its file is damaged. Raises `ModelRefusedError` for
+        an unknown version.
         """
         if not VERSION_PATTERN.fullmatch(version) or not (self.root / name / version / MANIFEST_FILE).exists():
             raise ModelRefusedError(
                 f"{name} has no version {version}: `python -m ml models` lists those in {self.root}"
             )
-        earlier = read_champion(self.root, name)
+        earlier = self._find_champion(name)
         history = [] if earlier is None else [*earlier.history, earlier.version]
         kept = [entry for entry in history if entry != version]
         write_champion(self.root, name, version, reason=reason, history=kept)
@@ -188,33 +204,52 @@ class ModelRegistry:
     def read_last_report(self) -> dict[str, Any] | None:
         """What `write_last_report` keeps; None before the first training."""
         path = self.root / LAST_REPORT_FILE
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            report = json.loads(path.read_text(encoding="utf-8"))
+            return {**report, "models": [dict(model) for model in report["models"]]}
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            # it only spares trainings that would find nothing new: the next one writes it anew
+            log.warning("%s can't be read (%r): taken as if there were none", path, error)
+            return None
 
     def retire(self, name: str) -> str | None:
         """Leave a model without a champion; returns the version that was it. Its files stay."""
         previous = self.champion_version(name)
-        if previous is not None:
+        if (self.root / name).exists():
             remove_champion(self.root, name)
         return previous
 
     def champion_version(self, name: str) -> str | None:
-        """The champion's version, None where there is none."""
-        champion = read_champion(self.root, name)
+        """The champion's version; None where there is none, or where its file names none."""
+        champion = self._find_champion(name)
         return None if champion is None else champion.version
 
     def load_champion(self, name: str) -> StoredModel | None:
-        """The champion, checked as `load` checks; None where there is none."""
-        version = self.champion_version(name)
-        return None if version is None else self.load(name, version)
+        """The champion, checked as `load` checks; None where there is none. Raises `ModelRefusedError`."""
+        try:
+            champion = read_champion(self.root, name)
+        except ChampionError as error:
+            raise ModelRefusedError(str(error)) from error
+        return None if champion is None else self.load(name, champion.version)
+
+    def _find_champion(self, name: str) -> Champion | None:
+        try:
+            return read_champion(self.root, name)
+        except ChampionError as error:
+            log.warning("%s", error)
+            return None
 
     def load(self, name: str, version: str) -> StoredModel:
         """Read one version. Raises `ModelRefusedError` if a file is missing or changed, or holds a foreign type."""
         folder = self.root / name / version
         manifest = self.read_manifest(name, version)
         path = folder / MODEL_FILE
-        if not path.exists():
-            raise ModelRefusedError(f"{path} is missing: {ADVICE}")
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ModelRefusedError(f"{path} can't be read ({error.strerror}): {ADVICE}") from error
         if hashlib.sha256(content).hexdigest() != manifest.model_sha256:
             raise ModelRefusedError(f"{path} is not the file that was written (its sha256 differs): {ADVICE}")
         from ml.io.model_file import load_pipelines
@@ -227,18 +262,28 @@ class ModelRegistry:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
-            raise ModelRefusedError(f"{path} can't be read ({error}): {ADVICE}") from error
+            problem = error.strerror if isinstance(error, OSError) else str(error)
+            raise ModelRefusedError(f"{path} can't be read ({problem}): {ADVICE}") from error
         return Manifest.from_json(text, where=str(path))
 
     def list_versions(self) -> list[StoredVersion]:
-        """Every complete version that can be read, by model name, newest first; outdated ones are left out."""
-        versions = []
+        """Every complete version that can be read, by model name, newest first."""
+        return [version for version in self._list_all() if isinstance(version, StoredVersion)]
+
+    def list_refused(self) -> list[RefusedVersion]:
+        """Every version that can't be read, by model name, newest first."""
+        return [version for version in self._list_all() if isinstance(version, RefusedVersion)]
+
+    def _list_all(self) -> Iterator[StoredVersion | RefusedVersion]:
         for folder in sorted(path for path in self.root.glob("*") if path.is_dir()):
             champion = self.champion_version(folder.name)
-            for path in sorted(folder.glob(f"*/{MANIFEST_FILE}"), reverse=True):
-                version = path.parent.name
-                if VERSION_PATTERN.fullmatch(version):
-                    with suppress(ModelOutdatedError):
-                        manifest = self.read_manifest(folder.name, version)
-                        versions.append(StoredVersion(folder.name, version, version == champion, manifest))
-        return versions
+            for path in sorted(folder.glob("*"), reverse=True):
+                if not VERSION_PATTERN.fullmatch(path.name):
+                    continue
+                is_champion = path.name == champion
+                try:
+                    manifest = self.read_manifest(folder.name, path.name)
+                except ModelRefusedError as error:
+                    yield RefusedVersion(folder.name, path.name, is_champion, str(error))
+                else:
+                    yield StoredVersion(folder.name, path.name, is_champion, manifest)

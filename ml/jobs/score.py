@@ -17,7 +17,7 @@ from foundation.connect import open_build
 from foundation.settings import Settings
 from ml.core.calibration import TrailingWindow, solve_trailing_shifts
 from ml.core.contract import ContractMismatchError, FeatureTable, require_same_contract
-from ml.core.errors import ModelOutdatedError, ModelRefusedError
+from ml.core.errors import ModelRefusedError
 from ml.core.metrics import from_logit, to_logit
 from ml.core.propensity import PropensityModel
 from ml.core.record import SegmentationRecord
@@ -89,11 +89,11 @@ def score_sessions(settings: Settings, *, batch_rows: int = BATCH_ROWS) -> Score
     Scored are the sessions without a row, of a date the build rewrote, or scored by other versions than the champions';
     rows of sessions that are gone are deleted. `propensity_precheckout` is that of the session's latest decision point
     at which it is at risk and for which there is a model, null where there is none. Both propensities are moved, day by
-    day, to the purchase rate of the days that were final when the day began. A champion whose contract differs from the
-    YAML's, or that an older Funnelhouse wrote, is refused: its scores are empty until it is trained again, and the rest
-    of the run goes on. The build notes which champions were seen, of which a later change brings the next build, and
-    which were used. Raises `ContractMismatchError` if the tables differ from the YAML; `ModelRefusedError` for a broken
-    or foreign model file; `warehouse.champions.ChampionError` for a `champion.json` that names no version.
+    day, to the purchase rate of the days that were final when the day began. A champion that is damaged, foreign, of
+    another contract than the YAML, or written by an older Funnelhouse is refused: its scores are empty until it is
+    trained again, and the rest of the run goes on. The build notes which champions were seen, of which a
+    later change brings the next build, which were used, and why others were not. Raises `ContractMismatchError` if the
+    tables differ from the YAML.
     """
     begun = time.monotonic()
     sessions, prefixes = require_tables(contract_path(settings))
@@ -107,7 +107,8 @@ def score_sessions(settings: Settings, *, batch_rows: int = BATCH_ROWS) -> Score
         scored, deleted = _bring_up_to_date(connection, stored, versions, sessions, prefixes, batch_rows)
         row = connection.execute(f"select count(*) from {TABLE}").fetchone()
     champions = asdict(versions)
-    record_champions(settings, seen=seen, used={name: version for name, version in champions.items() if version})
+    used = {name: version for name, version in champions.items() if version}
+    record_champions(settings, seen=seen, used=used, refused=refused)
     message = (
         f"scored {scored:,} sessions, deleted {deleted:,} predictions without a session"
         if scored or deleted
@@ -171,7 +172,8 @@ def _load_champions(
             model = registry.load_champion(name)
             if model is not None:
                 require_same_contract(model.contract, table.contract, model_name=name)
-        except (ContractMismatchError, ModelOutdatedError) as error:
+                (_name_segments if name == SEGMENTS else restore_propensity)(model)
+        except (ContractMismatchError, ModelRefusedError) as error:
             log.error("%s is not used: %s", name, error)
             refused[name] = str(error)
             model = None

@@ -11,6 +11,7 @@ from ml.core.metrics import show_estimate
 from ml.core.record import PropensityRecord
 from ml.io.registry import ModelRegistry
 from ml.jobs.report import FULL, PRECHECKOUT
+from warehouse.transaction import read_refused_models, read_used_models
 
 SHOWN_METRICS = {
     "roc_auc": "AUC",
@@ -20,26 +21,39 @@ SHOWN_METRICS = {
 }
 
 
-def summarise_models(settings: Settings) -> list[str]:
-    """Each propensity's champion and how good it is, or why there is none."""
+def summarise_models(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[str]:
+    """What the published scores come from and how good it is, or why a model has none."""
     registry = ModelRegistry(settings.models_dir)
+    used, refused = read_used_models(connection), read_refused_models(connection)
+    names = [FULL, PRECHECKOUT, *sorted(refused.keys() - {FULL, PRECHECKOUT})]
     return [
         "MODELS (held-out last days; 95 % intervals)",
-        *(f"  {_describe_champion(registry, name)}" for name in (FULL, PRECHECKOUT)),
+        *(f"  {_describe_scoring(registry, name, used.get(name), refused.get(name))}" for name in names),
     ]
 
 
-def _describe_champion(registry: ModelRegistry, name: str) -> str:
-    version = registry.champion_version(name)
+def _describe_scoring(registry: ModelRegistry, name: str, version: str | None, refused: str | None) -> str:
+    if refused is not None:
+        return f"{name}: NOT USED, its scores are empty: {refused}"
+    champion = registry.champion_version(name)
     if version is None:
-        return f"{name}: no champion: {_explain_absence(registry, name)}"
+        return (
+            f"{name}: no champion: {_explain_absence(registry, name)}"
+            if champion is None
+            else f"{name}: {_announce(champion)}"
+        )
+    coming = "" if champion in (None, version) else f"; {_announce(str(champion))}"
     try:
         record = registry.read_manifest(name, version).record
     except ModelRefusedError as error:
-        return f"{name} {version}: {error}"
+        return f"{name} {version}: {error}{coming}"
     metrics = record.metrics if isinstance(record, PropensityRecord) else {}
     shown = [f"{label} {show_estimate(metrics[key])}" for key, label in SHOWN_METRICS.items() if key in metrics]
-    return f"{name} {version}: {', '.join(shown)}"
+    return f"{name} {version}: {', '.join(shown)}{coming}"
+
+
+def _announce(version: str) -> str:
+    return f"{version} is champion and will score with the next run"
 
 
 def _explain_absence(registry: ModelRegistry, name: str) -> str:

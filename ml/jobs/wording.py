@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -131,10 +132,13 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def describe_versions(registry: ModelRegistry) -> list[str]:
-    """Every version with its metrics, the gates that it did not pass, or its segments."""
-    versions = registry.list_versions()
-    if not versions:
+def describe_versions(registry: ModelRegistry, refused: Mapping[str, str]) -> list[str]:
+    """Every version with its metrics, the gates that it did not pass, or its segments; then what cannot be used.
+
+    `refused` maps models to the reason why the published scores do not come from their champion.
+    """
+    versions, unreadable = registry.list_versions(), registry.list_refused()
+    if not versions and not unreadable:
         return ["no models yet: train with `python -m ml train`"]
     lines = []
     for version in versions:
@@ -149,6 +153,11 @@ def describe_versions(registry: ModelRegistry) -> list[str]:
             lines += _describe_segments([segment.to_dict() for segment in record.found.segments])
         card = registry.card_path(version.name, version.version)
         lines += [f"  model card: {card}"] if card.exists() else []
+    lines += [
+        f"{each.name}  {each.version}  {'champion' if each.is_champion else '-'}  unreadable: {each.problem}"
+        for each in unreadable
+    ]
+    lines += [f"{name}: NOT USED by the last scoring, its scores are empty: {why}" for name, why in refused.items()]
     return lines
 
 

@@ -29,7 +29,13 @@ create table ops.ingest_ledger (
 create table ml.model_versions (model varchar, version varchar, fitted_until date);
 create table ops.build_info (run_id varchar, as_of timestamp, published_at timestamp);
 create table ops.quarantined_files (
-    file_name varchar, reason varchar, what_to_do varchar, quarantined_at varchar, resolved_at varchar
+    file_name varchar, event_date varchar, row_number bigint, column_name varchar, reason varchar, what_to_do varchar,
+    quarantined_at varchar, resolved_at varchar
+);
+create table ops.refused_models (model varchar, version varchar, reason varchar);
+create table ml.session_predictions (
+    session_id varchar, propensity_full_version varchar, propensity_precheckout_version varchar,
+    segments_version varchar
 );
 """
 

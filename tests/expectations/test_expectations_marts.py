@@ -151,6 +151,11 @@ SCORE_FAULTS: dict[str, tuple[str, str, str]] = {
         "update marts.fct_session_scores set propensity_full = null where session_id = 'web|u3|0'",
         "all sessions: versions_without_propensity = 1",
     ),
+    "champions_used": (
+        "warn",
+        "insert into ops.refused_models values ('segments', '2026', 'its file has changed')",
+        "segments: reason = its file has changed",
+    ),
 }
 
 
@@ -269,6 +274,13 @@ def test_unscored_build_passes_and_says_so(settings: Settings, statements: tuple
     write_build(settings, *statements)
     report = validate(settings, "scores", run_id="unscored")
     assert (report.success, report.notes) == (True, ["No model has scored a session yet."])
+
+
+def test_an_unscored_build_whose_champions_were_refused_says_so(settings: Settings) -> None:
+    write_build(settings, *SCORES, NO_MODEL, "insert into ops.refused_models values ('segments', '2026', 'damaged')")
+    report = validate(settings, "scores", run_id="refused")
+    assert report.notes != ["No model has scored a session yet."]
+    assert read_results(settings, "refused")["champions_used"]["success"] == 0
 
 
 def test_predictions_without_scores_are_an_error(settings: Settings) -> None:

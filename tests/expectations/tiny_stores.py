@@ -128,6 +128,7 @@ _BUILD_TABLES = {
         "select 'run' as run_id, timestamp '2026-08-06 07:00:00' as as_of, "
         "null::date as touched_from, true as is_full_rebuild"
     ),
+    "ops.refused_models": "select '' as model, '' as version, '' as reason where false",
     "ops.ingest_ledger": "select d as event_date, 12::bigint as row_count from days",
     "ops.event_counts": (
         "select d as event_date, 12::bigint as raw_rows, 1::bigint as quarantined_rows, 1::bigint as duplicate_rows, "

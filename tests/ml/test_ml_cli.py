@@ -15,10 +15,11 @@ from ml.jobs.wording import describe_versions
 
 def test_models_are_listed_with_champion_and_metrics(trained_home: Path) -> None:
     settings = HomeSettings(home=trained_home, property_timezone="UTC")
-    text = "\n".join(describe_versions(ModelRegistry(settings.models_dir)))
+    text = "\n".join(describe_versions(ModelRegistry(settings.models_dir), {"segments": "its file has changed"}))
     for name in MODEL_NAMES:
         assert f"{name}  {ModelRegistry(settings.models_dir).champion_version(name)}  champion" in text
     assert "AUC 0." in text and "base rate 0." in text and "conversion" in text and "Mobile low-intent skimmers" in text
+    assert "segments: NOT USED by the last scoring, its scores are empty: its file has changed" in text
 
 
 def test_commands_refuse_with_a_message_and_exit_code(

@@ -23,8 +23,7 @@ from ml.core.contract import Feature, FeatureContract
 from ml.core.errors import ModelOutdatedError, ModelRefusedError
 from ml.core.record import DataRecord, EstimatorRecord, ModelRecord
 from ml.io.manifest import MANIFEST_HASH, hash_manifest
-from ml.io.registry import ModelRegistry
-from warehouse.champions import ChampionError
+from ml.io.registry import LAST_REPORT_FILE, ModelRegistry
 
 CONTRACT = FeatureContract("feat_sessions", "1", (Feature("page_views", "BIGINT", "numeric", "events", False),))
 RECORD = ModelRecord(
@@ -153,8 +152,34 @@ def test_missing_and_changed_files_are_refused(registry: ModelRegistry) -> None:
     with pytest.raises(ModelRefusedError, match=r"manifest\.json can't be read"):
         registry.load("toy", version)
     (registry.root / "toy" / "champion.json").write_text('{"version": "../../elsewhere"}')
-    with pytest.raises(ChampionError, match="is not a version"):
+    with pytest.raises(ModelRefusedError, match="is not a version"):
         registry.load_champion("toy")
+    (folder / "manifest.json").unlink()
+    (folder / "model.skops").unlink()
+    with pytest.raises(ModelRefusedError, match=r"manifest\.json can't be read \(No such file or directory\)"):
+        registry.load("toy", version)
+
+
+def test_a_damaged_champion_hides_no_version_and_the_next_promotion_mends_it(registry: ModelRegistry) -> None:
+    first, second = save(registry), save(registry, WHEN + dt.timedelta(days=1))
+    registry.promote("toy", first, reason="first")
+    champion = registry.root / "toy" / "champion.json"
+    champion.write_text('{"version": "')
+    (registry.root / "toy" / first / "manifest.json").write_text("{half")
+    assert registry.champion_version("toy") is None
+    assert [(entry.version, entry.is_champion) for entry in registry.list_versions()] == [(second, False)]
+    assert [(entry.version, "can't be read" in entry.problem) for entry in registry.list_refused()] == [(first, True)]
+    registry.promote("toy", second, reason="trained again")
+    assert registry.champion_version("toy") == second
+    champion.write_text("")
+    assert registry.retire("toy") is None and not champion.exists()
+
+
+def test_a_damaged_report_of_the_last_training_counts_as_none(registry: ModelRegistry) -> None:
+    registry.root.mkdir(parents=True, exist_ok=True)
+    for text in ("", "[]", '{"models": 1}', "{}"):
+        (registry.root / LAST_REPORT_FILE).write_text(text)
+        assert registry.read_last_report() is None
 
 
 def test_what_a_killed_training_leaves_is_cleared(registry: ModelRegistry) -> None:
@@ -192,6 +217,7 @@ def test_a_version_of_an_older_format_is_outdated_not_broken(registry: ModelRegi
     with pytest.raises(ModelOutdatedError, match=r"another version of Funnelhouse \(format 1, this one reads 2\)"):
         registry.load_champion("toy")
     assert registry.list_versions() == []
+    assert [entry.is_champion for entry in registry.list_refused()] == [True]
 
 
 BESIDE_A_LAZY_MODULE = """

@@ -17,12 +17,13 @@ from conftest import HomeSettings, Shop, make_shop, write_contract, write_tables
 
 from foundation.connect import open_build
 from ml.core.contract import ContractMismatchError
-from ml.core.errors import ModelRefusedError, TrainingDataError
+from ml.core.errors import TrainingDataError
 from ml.core.record import SegmentationRecord
 from ml.io.registry import ModelRegistry
 from ml.jobs.report import FULL, PRECHECKOUT, SEGMENTS
 from ml.jobs.score import score_sessions
-from warehouse.champions import ChampionError, read_champion_versions
+from warehouse.champions import read_champion_versions
+from warehouse.transaction import read_refused_models, read_used_models
 
 SCORED = ["session_id", "session_date", "propensity_full", "propensity_full_version", "propensity_precheckout"]
 SCORED += ["propensity_precheckout_version", "precheckout_decision_point", "segment_id", "segment_name"]
@@ -190,29 +191,55 @@ def test_a_champion_of_another_contract_is_refused_and_the_others_score(settings
     assert used == {PRECHECKOUT: seen[PRECHECKOUT]}
 
 
-def test_a_tampered_champion_is_refused_and_the_old_scores_stay(
-    settings: HomeSettings, shop: Shop, read: Callable[[], pd.DataFrame]
-) -> None:
-    score_sessions(settings)
-    before = read()
-    write_tables(settings.build_path, shop, is_full_rebuild=True)
-    path = next(settings.models_dir.glob(f"{PRECHECKOUT}/*/model.skops"))
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ModelRefusedError, match="sha256 differs"):
-        score_sessions(settings)
-    pd.testing.assert_frame_equal(read(), before)
+def _change_a_byte(models: Path) -> None:
+    path = next(models.glob(f"{PRECHECKOUT}/*/model.skops"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
-def test_a_damaged_champion_stops_the_scoring_and_the_old_scores_stay(
-    settings: HomeSettings, read: Callable[[], pd.DataFrame]
+def _remove_the_version(models: Path) -> None:
+    shutil.rmtree(next(models.glob(f"{PRECHECKOUT}/2*")))
+
+
+def _name_another_folder(models: Path) -> None:
+    (models / PRECHECKOUT / "champion.json").write_text('{"version": "../../elsewhere"}')
+
+
+def _empty_the_champion(models: Path) -> None:
+    (models / PRECHECKOUT / "champion.json").write_text("")
+
+
+def _exchange_the_models(models: Path) -> None:
+    """The files of a whole-session model under the name of the other one: sound in themselves."""
+    version = next(models.glob(f"{FULL}/2*"))
+    shutil.copytree(version, models / PRECHECKOUT / version.name)
+    (models / PRECHECKOUT / "champion.json").write_text(json.dumps({"version": version.name}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (_change_a_byte, "sha256 differs"),
+        (_remove_the_version, "can't be read (No such file or directory)"),
+        (_name_another_folder, "'../../elsewhere' is not a version"),
+        (_empty_the_champion, "names no champion"),
+        (_exchange_the_models, "was trained on another contract"),
+    ],
+)
+def test_a_damaged_champion_is_refused_and_the_others_score(
+    settings: HomeSettings, read: Callable[[], pd.DataFrame], damage: Callable[[Path], None], reason: str
 ) -> None:
     score_sessions(settings)
-    before = read()
-    path = settings.models_dir / SEGMENTS / "champion.json"
-    path.write_text(path.read_text()[:-20])
-    with pytest.raises(ChampionError, match=f"models promote {SEGMENTS} VERSION"):
-        score_sessions(settings)
-    pd.testing.assert_frame_equal(read(), before)
+    assert read()["propensity_precheckout"].notna().any()
+    damage(settings.models_dir)
+    report = score_sessions(settings)
+    assert list(report.refused) == [PRECHECKOUT] and reason in report.refused[PRECHECKOUT]
+    scores = read()
+    assert scores["propensity_precheckout"].isna().all() and scores["propensity_full"].notna().all()
+    with open_build(settings, read_only=True) as connection:
+        assert read_refused_models(connection) == report.refused
+        assert PRECHECKOUT not in read_used_models(connection)
 
 
 def test_a_failure_in_the_middle_leaves_the_old_scores(

@@ -28,6 +28,8 @@ from warehouse.transaction import (
     plan_build,
     project_fingerprint,
     publish,
+    read_refused_models,
+    read_used_models,
     record_champions,
     request_full_rebuild,
     unused_models,
@@ -128,16 +130,25 @@ def test_another_champion_is_a_reason_and_an_unused_one_is_named(published: Sett
     assert plan_build(published).reasons == ["the champion models have changed"]
     assert unused_models(published, ["segments"]) == ["segments"]
     begin(published, run_id="scored")
-    record_champions(published, seen={"segments": VERSION}, used={})
+    record_champions(published, seen={"segments": VERSION}, used={}, refused={"segments": "its file has changed"})
     publish(published, run_id="scored")
+    with open_published(published) as connection:
+        assert read_used_models(connection) == {}
+        assert read_refused_models(connection) == {"segments": "its file has changed"}
     # seen and refused: no reason to build again and again, and one to train
     assert plan_build(published).reasons == []
     assert unused_models(published, ["segments"]) == ["segments"]
     begin(published, run_id="scored again")
-    record_champions(published, seen={"segments": VERSION}, used={"segments": VERSION})
+    record_champions(published, seen={"segments": VERSION}, used={"segments": VERSION}, refused={})
     publish(published, run_id="scored again")
     assert plan_build(published).reasons == []
     assert unused_models(published, ["segments", "other"]) == ["other"]
+    with open_published(published) as connection:
+        assert read_refused_models(connection) == {}
+    # damaged since: a reason to build, without its scores, and to train
+    champion.write_text("{", encoding="utf-8")
+    assert plan_build(published).reasons == ["the champion models have changed"]
+    assert unused_models(published, ["segments"]) == ["segments"]
 
 
 def test_publish_belongs_to_the_run_that_built(published: Settings) -> None:
