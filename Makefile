@@ -32,7 +32,7 @@ rebuild: $(VENV)/.installed  ## Run the main job, rebuilding every table from th
 summary: $(VENV)/.installed  ## Print what is published
 	@$(BIN)/python -m runner summary
 
-# as typed: in the recipe's text the shell would take quotes and dollars for its own
+# as typed: in the recipe's text the shell would interpret quotes and dollars
 sql: export QUERY = $(value Q)
 unexport Q
 sql: $(VENV)/.installed  ## Query the published warehouse: make sql Q="from marts.agg_kpis_daily"
@@ -44,7 +44,7 @@ models: $(VENV)/.installed  ## List the trained models
 alerts: $(VENV)/.installed  ## List the incidents
 	@$(BIN)/python -m alerts list
 
-# every shell has a USER of its own: only one given to make is meant, and as typed, whatever make sees in its dollars
+# every shell has its own USER: only one given to make counts, and as typed, whatever make would do with its dollars
 ifeq ($(origin USER),command line)
 forget: export FORGET_USER = $(value USER)
 unexport USER
