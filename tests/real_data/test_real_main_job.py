@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from foundation.settings import Settings
+from ml.jobs.train import train_models
+from runner.summary import summarise
 from tests.dbt_runner import query
+from tests.main_job import run_main_job
 
 PROJECT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("FUNNELHOUSE_TEST_DATA", PROJECT.parent / "shared" / "data"))
@@ -25,22 +26,9 @@ pytestmark = [
 
 
 def test_the_merchandise_store_from_files_to_a_published_warehouse(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    outcome = subprocess.run(
-        [sys.executable, "-m", "runner", "run"],
-        cwd=PROJECT,
-        env={
-            **os.environ,
-            "FUNNELHOUSE_HOME": str(home),
-            "FUNNELHOUSE_SOURCE": str(DAYS),
-            "FUNNELHOUSE_PROPERTY_TIMEZONE": "UTC",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-    settings = Settings(home=home, property_timezone="UTC")
+    settings = Settings(home=tmp_path / "home", source=str(DAYS), property_timezone="UTC")
+    assert run_main_job(settings, run_id="first") == ["nothing is published yet"]
+    train_models(settings)
     assert query(settings, "select count(*), sum(events) from marts.agg_kpis_daily") == [(92, 24_219)]
     assert query(
         settings,
@@ -49,4 +37,5 @@ def test_the_merchandise_store_from_files_to_a_published_warehouse(tmp_path: Pat
         """,
     ) == [(20_705, 17)]
     # a sample of events shows too little of each session to learn from: the run says so and goes on
-    assert "no champion: only" in outcome.stdout
+    assert "no champion: only" in summarise(settings)
+    assert run_main_job(settings, run_id="second") == []
