@@ -47,8 +47,7 @@ def print_report(report: ValidationReport) -> None:
     for miss in report.results:
         if miss.stops:
             print(f"\n{miss.message}")
-    if report.data_docs:
-        print(f"Data docs: {report.data_docs}")
+    print(f"Data docs: {report.data_docs}")
 
 
 if __name__ == "__main__":

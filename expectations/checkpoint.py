@@ -1,35 +1,33 @@
-"""Runs a suite as a Great Expectations checkpoint over tables in DuckDB, and writes the data docs."""
+"""Runs a suite as a Great Expectations checkpoint over tables in DuckDB."""
 
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import io
 import logging
 import os
-import re
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from expectations.suites import Expectation, Suite
-from foundation.settings import Settings
 
-KEPT_RUNS = 20  # data docs of this many runs of a suite are kept; all results stay longer, in validation_results
 SHOWN_ROWS = 5  # examples in a message
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one expectation fared. `observed` is one line of text; an error is a miss of severity fail."""
+    """How one expectation fared. `observed` is one line of text; an error is a miss of severity fail.
+
+    `rows` are what was not expected, each with its `subject`.
+    """
 
     expectation: Expectation
     success: bool
     observed: str
     unexpected_count: int | None
     is_error: bool = False
+    rows: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def stops(self) -> bool:
@@ -37,23 +35,19 @@ class Outcome:
         return not self.success and (self.is_error or self.expectation.severity == "fail")
 
 
-def run_checkpoint(settings: Settings, suite: Suite, database: str, *, run_id: str) -> list[Outcome]:
+def run_checkpoint(suite: Suite, database: str) -> list[Outcome]:
     """Validate the suite's tables in a named in-memory DuckDB database; outcomes in the suite's order.
 
-    Writes the data docs into `data_docs_dir(settings)`. Makes no network call.
+    Writes no file and makes no network call.
     """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
-    from great_expectations.data_context.types.resource_identifiers import ExpectationSuiteIdentifier
 
     from expectations.dialect import URL_SCHEME, register_dialect
 
     register_dialect()
-    # The suite file is the source: what an earlier run kept of it for the data docs may be out of date.
-    shutil.rmtree(_suites_dir(settings) / suite.suite, ignore_errors=True)
     with _quiet():
-        context = gx.get_context(mode="ephemeral", project_config=_build_config(settings))
-        _drop_old_results(context)
+        context = gx.get_context(mode="ephemeral", project_config=_build_config())
         source = context.data_sources.add_sql("duckdb", connection_string=f"{URL_SCHEME}:///{database}")
         definitions = []
         for table in suite.tables:
@@ -73,11 +67,7 @@ def run_checkpoint(settings: Settings, suite: Suite, database: str, *, run_id: s
                 result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["subject"]},
             )
         )
-        run_name = re.sub(r"[^A-Za-z0-9_.-]+", "-", run_id)
-        result = checkpoint.run(run_id=gx.RunIdentifier(run_name=run_name, run_time=dt.datetime.now(dt.UTC)))
-        # All pages at once: the checkpoint's own action would build the index again for every table.
-        pages: list[Any] = [ExpectationSuiteIdentifier(definition.suite.name) for definition in definitions]
-        context.build_data_docs(resource_identifiers=[*pages, *result.run_results])
+        result = checkpoint.run()
     by_name = {
         entry.expectation_config.meta["name"]: entry
         for table_result in result.run_results.values()
@@ -87,72 +77,29 @@ def run_checkpoint(settings: Settings, suite: Suite, database: str, *, run_id: s
     return [_read_outcome(expectation, by_name[expectation.name]) for expectation in suite.expectations]
 
 
-def data_docs_dir(settings: Settings) -> Path:
-    """The data docs of all suites; `index.html` lists them."""
-    return settings.docs_dir / "data_docs"
-
-
-def data_docs_index(settings: Settings) -> Path:
-    """The first page of the data docs."""
-    return data_docs_dir(settings) / "index.html"
-
-
-def _suites_dir(settings: Settings) -> Path:
-    return settings.home / "validation" / "suites"
-
-
-def _build_config(settings: Settings) -> Any:
-    """A context that keeps suites, results and pages under the home folder, and the rest in memory."""
+def _build_config() -> Any:
+    """A context that keeps everything in memory: the suite files are the source, and the results are kept by us."""
     from great_expectations.data_context.types.base import DataContextConfig, ProgressBarsConfig
 
     def in_memory(class_name: str) -> dict[str, Any]:
         return {"class_name": class_name, "store_backend": {"class_name": "InMemoryStoreBackend"}}
 
-    def in_folder(folder: Path, **more: Any) -> dict[str, Any]:
-        return {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder), **more}
-
     return DataContextConfig(
         config_version=4.0,
         analytics_enabled=False,
         progress_bars=ProgressBarsConfig(globally=False),
-        # Suites and results are on disk, for the index lists what these stores hold: all suites, the last runs.
         stores={
-            "expectations_store": {
-                "class_name": "ExpectationsStore",
-                "store_backend": in_folder(_suites_dir(settings), filepath_suffix=".json"),
-            },
-            "validation_results_store": {
-                "class_name": "ValidationResultsStore",
-                "store_backend": in_folder(settings.home / "validation" / "results", filepath_suffix=".json"),
-            },
+            "expectations_store": in_memory("ExpectationsStore"),
+            "validation_results_store": in_memory("ValidationResultsStore"),
             "checkpoint_store": in_memory("CheckpointStore"),
             "validation_definition_store": in_memory("ValidationDefinitionStore"),
         },
         expectations_store_name="expectations_store",
         checkpoint_store_name="checkpoint_store",
         validation_results_store_name="validation_results_store",
-        data_docs_sites={
-            "data_docs": {
-                "class_name": "SiteBuilder",
-                "show_how_to_buttons": False,
-                "store_backend": in_folder(data_docs_dir(settings)),
-                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-            }
-        },
+        data_docs_sites={},
         fluent_datasources={},
     )
-
-
-def _drop_old_results(context: Any) -> None:
-    """Keep the last results of each table, this run's to come included; the site drops the pages of the others."""
-    store = context.validation_results_store
-    by_table: dict[str, list[Any]] = {}
-    for key in store.list_keys():
-        by_table.setdefault(key.expectation_suite_identifier.name, []).append(key)
-    for keys in by_table.values():
-        keys.sort(key=lambda key: key.run_id.run_time, reverse=True)
-        for key in keys[KEPT_RUNS - 1 :]:
-            store.remove_key(key)
 
 
 def _to_gx(expectation: Expectation) -> Any:
@@ -174,7 +121,8 @@ def _read_outcome(expectation: Expectation, entry: Any) -> Outcome:
     if errors:
         return Outcome(expectation, False, f"could not be evaluated: {'; '.join(errors)}", None, is_error=True)
     result = entry.result or {}
-    examples = [_describe_row(row) for row in _list_rows(result)]
+    rows = _list_rows(result)
+    examples = [describe_row(row) for row in rows[:SHOWN_ROWS]]
     count = result.get("unexpected_count")
     if count is None and expectation.expect == "UnexpectedRowsExpectation":
         count = result.get("observed_value")
@@ -182,12 +130,12 @@ def _read_outcome(expectation: Expectation, entry: Any) -> Outcome:
         checked = result.get("element_count")
         observed = f"{checked:,} checked" if checked is not None else f"observed {result.get('observed_value')}"
     elif examples:
-        total = max(count or 0, len(examples))
+        total = max(count or 0, len(rows))
         rest = f"; and {total - SHOWN_ROWS:,} more" if total > SHOWN_ROWS else ""
-        observed = "; ".join(examples[:SHOWN_ROWS]) + rest
+        observed = "; ".join(examples) + rest
     else:
         observed = f"observed {result.get('observed_value')}"
-    return Outcome(expectation, bool(entry.success), observed, count)
+    return Outcome(expectation, bool(entry.success), observed, count, rows=rows)
 
 
 def _list_errors(exception_info: dict[str, Any]) -> list[str]:
@@ -202,7 +150,7 @@ def _list_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
     return [dict(row) for row in rows]
 
 
-def _describe_row(row: dict[str, Any]) -> str:
+def describe_row(row: Mapping[str, Any]) -> str:
     """`subject: column = value`; a value that the subject already says is left out."""
     subject = "" if row.get("subject") is None else str(row["subject"])
     values = ", ".join(

@@ -6,13 +6,15 @@ import datetime as dt
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
 
-from expectations.checkpoint import Outcome, data_docs_index, run_checkpoint
+from expectations.checkpoint import Outcome, run_checkpoint
 from expectations.landing import prepare_landing
 from expectations.marts import prepare_marts, prepare_scores
+from expectations.page import write_pages
 from expectations.results import record_outcomes
 from expectations.scope import Scope, open_memory
 from expectations.suites import load_suite
@@ -52,7 +54,7 @@ class ValidationReport:
     scope: str
     notes: list[str]
     results: list[Miss]
-    data_docs: str | None
+    data_docs: str  # the page that shows it all
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,20 +91,21 @@ def validate(settings: Settings, suite: SuiteName, *, run_id: str) -> Validation
     declared = load_suite(suite)
     with open_memory(settings) as (database, connection):
         scope = _PREPARE[suite](connection, settings)
-        outcomes = [] if scope.is_empty else run_checkpoint(settings, declared, database, run_id=run_id)
-    record_outcomes(settings, suite, outcomes, run_id=run_id, validated_at=dt.datetime.now(dt.UTC))
-    report = _report(settings, suite, run_id, scope, outcomes, time.monotonic() - started)
+        outcomes = [] if scope.is_empty else run_checkpoint(declared, database)
+    moment = dt.datetime.now(dt.UTC)
+    record_outcomes(settings, suite, outcomes, run_id=run_id, validated_at=moment)
+    page = write_pages(settings, declared, outcomes, run_id=run_id, scope=scope.text, moment=moment)
+    report = _report(suite, run_id, scope, outcomes, page, time.monotonic() - started)
     if not report.success:
         raise ValidationFailedError(report)
     return report
 
 
 def _report(
-    settings: Settings, suite: str, run_id: str, scope: Scope, outcomes: list[Outcome], seconds: float
+    suite: str, run_id: str, scope: Scope, outcomes: list[Outcome], page: Path, seconds: float
 ) -> ValidationReport:
     missed = [outcome for outcome in outcomes if not outcome.success]
     failed = sum(outcome.stops for outcome in missed)
-    docs = data_docs_index(settings)
     return ValidationReport(
         suite=suite,
         run_id=run_id,
@@ -113,7 +116,7 @@ def _report(
         scope=scope.text,
         notes=scope.notes,
         results=[_describe_miss(outcome) for outcome in sorted(missed, key=lambda outcome: not outcome.stops)],
-        data_docs=str(docs) if docs.exists() else None,
+        data_docs=str(page),
         seconds=round(seconds, 2),
     )
 

@@ -7,14 +7,14 @@ import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import unquote
 
 import pytest
 from tiny_stores import day, read_results, write_build, write_day
 
 from expectations.__main__ import main
-from expectations.checkpoint import KEPT_RUNS, Outcome, run_checkpoint
+from expectations.checkpoint import Outcome, run_checkpoint
 from expectations.job import ValidationReport, validate
+from expectations.page import KEPT_RUNS, write_pages
 from expectations.results import record_outcomes
 from expectations.scope import open_memory
 from expectations.suites import Expectation, Suite, SuiteError, load_suite
@@ -32,21 +32,47 @@ def validated(make_home: Callable[..., Settings]) -> tuple[Settings, ValidationR
     return settings, validate(settings, "marts", run_id="scheduled__2026-08-04T07:00:00+00:00")
 
 
-def test_data_docs_list_all_suites(validated: tuple[Settings, ValidationReport]) -> None:
+def test_each_suite_has_a_page_and_the_index_leads_to_it(validated: tuple[Settings, ValidationReport]) -> None:
     settings, report = validated
-    assert report.data_docs == str(settings.docs_dir / "data_docs" / "index.html")
-    index = Path(report.data_docs).read_text(encoding="utf-8")
-    assert "landing.days" in index
-    assert "marts.sessions" in index
-    pages = [page.read_text(encoding="utf-8") for page in (settings.docs_dir / "data_docs").rglob("event_names.html")]
-    assert any("Every event name is one of GA4" in page for page in pages)
+    folder = settings.docs_dir / "data_docs"
+    assert report.data_docs == str(folder / "marts.html")
+    assert sorted(path.name for path in folder.iterdir()) == ["index.html", "landing.html", "marts.html"]
+    index = (folder / "index.html").read_text(encoding="utf-8")
+    assert re.findall(r'href="([^"]+)"', index) == ["landing.html", "marts.html"]
+    assert "scheduled__2026-08-04T07:00:00+00:00" in index and "event_names_known" in index
+    page = (folder / "landing.html").read_text(encoding="utf-8")
+    # what was not met comes first, with what was seen and what to do
+    first = page.index("event_names_known")
+    assert page.index("class='warned'>warned", page.index("<table>")) < first < page.index("class='passed'>passed")
+    assert "flash_sale" in page and "What to do: " in page
 
 
-def test_links_of_the_index_lead_to_pages(validated: tuple[Settings, ValidationReport]) -> None:
-    index = validated[0].docs_dir / "data_docs" / "index.html"
-    links = re.findall(r'href="?((?:validations|expectations)/[^" >]+)', index.read_text(encoding="utf-8"))
-    assert len(links) >= 10
-    assert [link for link in links if not (index.parent / unquote(link)).is_file()] == []
+def test_a_run_with_nothing_to_validate_leaves_the_last_verdict(settings: Settings) -> None:
+    write_day(settings, day(0), columns={"event_name": "if(i = 0, 'flash_sale', 'page_view')"})
+    validate(settings, "landing", run_id="first")
+    page = settings.docs_dir / "data_docs" / "landing.html"
+    before = page.read_text(encoding="utf-8")
+    write_pages(settings, load_suite("landing"), [], run_id="second", scope="no days", moment=dt.datetime.now(dt.UTC))
+    assert page.read_text(encoding="utf-8") == before
+
+
+def test_pages_of_an_older_release_go_with_what_they_were_made_of(settings: Settings) -> None:
+    old = [settings.docs_dir / "data_docs" / "static", settings.home / "validation" / "results"]
+    for folder in old:
+        folder.mkdir(parents=True)
+        (folder / "page.html").write_text("<script>")
+    write_pages(settings, load_suite("marts"), [], run_id="first", scope="", moment=dt.datetime.now(dt.UTC))
+    assert not any(folder.exists() for folder in old)
+
+
+def test_the_index_shows_the_last_runs(settings: Settings) -> None:
+    now = dt.datetime(2026, 8, 4, tzinfo=dt.UTC)
+    for number in range(KEPT_RUNS + 2):
+        moment = now + dt.timedelta(hours=number)
+        record_outcomes(settings, "marts", [outcome()], run_id=f"run-{number}", validated_at=moment)
+    write_pages(settings, load_suite("marts"), [], run_id="x", scope="", moment=now)
+    index = (settings.docs_dir / "data_docs" / "index.html").read_text(encoding="utf-8")
+    assert re.findall(r"<td>run-(\d+)</td>", index) == [str(number) for number in range(KEPT_RUNS + 1, 1, -1)]
 
 
 def test_nothing_tried_to_reach_the_network(
@@ -65,7 +91,7 @@ def test_validating_again_replaces_the_results(
     assert len(before) == sum(len(load_suite(name).expectations) for name in ("landing", "marts"))
     # nothing is left where it ran, and the spill folder is gone
     assert list(empty_folder.iterdir()) == []
-    assert sorted(path.name for path in (settings.home / "validation").iterdir()) == ["results", "suites"]
+    assert list((settings.home / "validation").iterdir()) == []
 
 
 def outcome(name: str = "some_check") -> Outcome:
@@ -115,7 +141,7 @@ def test_expectation_that_cannot_be_evaluated_stops(settings: Settings) -> None:
     )
     with open_memory(settings) as (database, connection):
         connection.execute("create table things as select 'a' as subject, 1 as x")
-        missing, few = run_checkpoint(settings, suite, database, run_id="small")
+        missing, few = run_checkpoint(suite, database)
     assert (missing.success, missing.is_error, missing.stops) == (False, True, True)
     assert "could not be evaluated" in missing.observed
     assert (few.success, few.is_error, few.stops, few.observed) == (False, False, False, "observed 1")
@@ -127,27 +153,10 @@ def test_many_misses_are_cut_short(settings: Settings) -> None:
     )
     with open_memory(settings) as (database, connection):
         connection.execute("create table things as select 'row ' || x as subject, x from range(1, 30001) as r(x)")
-        (small,) = run_checkpoint(settings, suite, database, run_id="many")
+        (small,) = run_checkpoint(suite, database)
     assert small.unexpected_count == 30_000
     assert small.observed.endswith("; and 29,995 more")
     assert small.observed.count("row ") == 5
-
-
-def test_data_docs_keep_the_last_runs(settings: Settings) -> None:
-    suite = small_suite({"name": "one_thing", "expect": "ExpectTableRowCountToEqual", "with": {"value": 1}})
-    results = settings.home / "validation" / "results"
-    with open_memory(settings) as (database, connection):
-        connection.execute("create table things as select 'a' as subject")
-        run_checkpoint(settings, suite, database, run_id="run-0")
-        (first,) = results.rglob("*.json")
-        for number in range(1, KEPT_RUNS + 3):
-            copy = results / "small" / "things" / f"run-{number}" / f"202608{number:02}T000000.000000Z" / first.name
-            copy.parent.mkdir(parents=True)
-            copy.write_bytes(first.read_bytes())
-        run_checkpoint(settings, suite, database, run_id="run-last")
-    kept = {path.parent.parent.name for path in results.rglob("*.json")}
-    assert len(kept) == KEPT_RUNS
-    assert {"run-0", "run-last"} <= kept
 
 
 @pytest.mark.parametrize("name", ["landing", "marts", "scores"])
