@@ -9,7 +9,8 @@ command line, by Airflow and in Slack. Anything else that is raised is a fault o
     - NothingPublishedError, NoBuildError: there is no published warehouse, no build
     - YamlFileError: a file that people write is no YAML, or holds what cannot be
     - warehouse: ManifestError, BuildFailedError, PublicationError, ForgottenListError, ChampionError
-    - ingest: SourceError, FetchError, ImpossibleNameError, UnreadableFileError, LakeLockedError, ForgetError
+    - ingest: SourceError, FetchError, ImpossibleNameError, UnreadableFileError, DiskFullError, LakeLockedError,
+      ForgetError
     - expectations: SuiteError, LakeFileError, BuildIncompleteError, ValidationFailedError
     - ml: ContractError (ContractMismatchError), ModelRefusedError (ModelOutdatedError), TableError, TrainingDataError,
       TooFewDaysError

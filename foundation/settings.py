@@ -65,6 +65,14 @@ class MartSettings(BaseModel):
     excluded_hostnames: HostNames = Field(
         default="", description="Hostnames, comma-separated, whose events are counted as internal and left out."
     )
+    max_file_gb: float = Field(
+        default=20,
+        gt=0,
+        description="What one file of the export may become when unpacked, in GB; a larger one is not loaded.",
+    )
+    min_free_gb: float = Field(
+        default=0.2, ge=0, description="Room on the disk, in GB, that loading leaves free; files without room wait."
+    )
     duckdb_threads: int | None = Field(default=None, ge=1, description="Threads of a build; unset: all cores.")
     duckdb_memory_limit: MemoryLimit | None = Field(
         default=None, description="Memory of a build, such as `6GB`; unset: DuckDB's default."

@@ -16,15 +16,27 @@ from warehouse.ga4_schema import EVENT_COLUMNS, REQUIRED_COLUMNS
 
 # NDJSON leaves nulls out, and a day of cookieless pings alone has no pseudo id at all.
 _MAY_BE_ABSENT_IN_NDJSON = {"user_pseudo_id"}
+# What readers of the lake add to each row, and what is added here: an exported column of such a name gets another one.
+_RESERVED = {"filename", "file_row_number", "__row"}
 _READ_NDJSON = "format = 'newline_delimited', compression = 'none', hive_partitioning = false"
 
 
 class UnreadableFileError(FunnelhouseError):
     """A file that cannot be loaded: why, where in it, and what to do."""
 
-    def __init__(self, reason: str, *, what_to_do: str, row: int | None = None, column: str | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        what_to_do: str,
+        row: int | None = None,
+        column: str | None = None,
+        is_final: bool = True,
+    ) -> None:
+        """`is_final` says that trying again is of no use before the file changes."""
         super().__init__(reason)
         self.reason, self.what_to_do, self.row, self.column = reason, what_to_do, row, column
+        self.is_final = is_final
 
 
 @dataclass(frozen=True)
@@ -82,7 +94,10 @@ def _write_parquet(connection: duckdb.DuckDBPyConnection, source: Path, target: 
     exported = _describe(connection, plain)
     known = _known_fields(connection)
     _require_columns([name for name, _ in exported], REQUIRED_COLUMNS)
-    if [(name, str(dtype)) for name, dtype in exported[: len(known)]] == [(name, str(dtype)) for name, dtype in known]:
+    is_as_known = [(name, str(dtype)) for name, dtype in exported[: len(known)]] == [
+        (name, str(dtype)) for name, dtype in known
+    ]
+    if is_as_known and not any(name.casefold() in _RESERVED for name, _ in exported):
         # Reading every page once finds a damaged file here, where it costs one day, and not in every later build.
         columns = ", ".join(_quote(name) for name, _ in exported)
         row_count = connection.execute(f"select count(*), bit_xor(hash({columns})) from {plain}").fetchall()[0][0]
@@ -150,7 +165,8 @@ def _write_cast(
         if name in doubtful or name in drift.with_unknown_sub_fields:
             kept.append(f"{_quote(own_name)} as {_quote(name + AS_EXPORTED)}")
     known_names = {name for name, _ in known}
-    unknown = [_quote(name) for name, _ in exported if name.casefold() not in known_names]
+    taken = known_names | {name.casefold() for name, _ in exported}
+    unknown = [_select_unknown(name, taken) for name, _ in exported if name.casefold() not in known_names]
     query = f"select {', '.join(selected + unknown + kept)} from {relation})"
     row_count = connection.execute(f"copy ({query}) to {quote_text(str(target))} (format parquet)").fetchall()[0][0]
     return LakeFile(
@@ -160,6 +176,16 @@ def _write_cast(
         retyped_columns=drift.retyped,
         uncast=uncast,
     )
+
+
+def _select_unknown(name: str, taken: set[str]) -> str:
+    """A column of the shop's own as it is; one that would hide what readers of the lake add gets a name of its own."""
+    if name.casefold() not in _RESERVED:
+        return _quote(name)
+    own_name = f"exported_{name}"
+    while own_name.casefold() in taken:
+        own_name += "_"
+    return f"{_quote(name)} as {_quote(own_name)}"
 
 
 def _find_uncast(
@@ -184,7 +210,8 @@ def _find_uncast(
         if not bad_rows:
             continue
         first_row = connection.execute(
-            f"select min(__row) from (select *, row_number() over () as __row from {relation})) where {doubt.condition}"
+            f"select min(found.__row) from (select row_number() over () as __row, {_quote(by_name[name][0])} "
+            f"from {relation})) as found where {doubt.condition}"
         ).fetchall()[0][0]
         if name in REQUIRED_COLUMNS and bad_rows == filled_rows and doubt.path == name:
             raise UnreadableFileError(

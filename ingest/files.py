@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import re
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from urllib.parse import unquote
 
 import fsspec
 
-from ingest.names import ImpossibleNameError, Kind, parse_file_name
+from ingest.names import ImpossibleNameError, Kind, is_data_file, parse_file_name
 from ingest.source import FetchError, ListedFile, Listing, SourceError, SourceTable
 from warehouse.lake import SourceFile
 
@@ -62,6 +63,10 @@ class FileSource:
             if info.get("type") == "directory":  # object stores can hold empty objects that stand for a folder
                 continue
             relative = path.removeprefix(self._root).lstrip("/")
+            if self._is_local and not _is_file(path):
+                if is_data_file(relative):
+                    impossible.append(f"{relative} is a pipe or a device, not a file; remove it")
+                continue
             try:
                 name = parse_file_name(relative)
             except ImpossibleNameError as error:
@@ -174,6 +179,14 @@ class FileSource:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
+
+
+def _is_file(path: str) -> bool:
+    """Whether reading it will end; a link that leads nowhere is found out when it is fetched."""
+    try:
+        return stat.S_ISREG(Path(path).stat().st_mode)
+    except OSError:
+        return True
 
 
 def redact_uri(uri: str) -> str:

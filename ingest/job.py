@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-import gzip
 import logging
-import shutil
 import sys
 import time
-import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -22,17 +19,17 @@ from ingest import content, place, quarantine, resolve
 from ingest.convert import LakeFile, UnreadableFileError, write_lake_file
 from ingest.engine import open_engine
 from ingest.forget import drop_rows, find_forgotten_ids, finish_purge
-from ingest.names import KINDS
+from ingest.names import KINDS, Form
 from ingest.opening import open_source
 from ingest.quarantine import Problem
 from ingest.report import LoadedDay, LoadReport
 from ingest.source import ExportSource, FetchError, ListedFile, SourceTable
+from ingest.space import DiskFullError, is_about_space, require_parquet_size, require_space, unpack
 from warehouse.forgotten import Forgotten, add_forgotten
 from warehouse.lake import Manifest, SourceFile, read_manifests
 
 logger = logging.getLogger(__name__)
 
-_CHUNK_BYTES = 4 * 2**20
 _DAYS_PER_LOG_LINE = 10
 
 State = Literal["unchanged", "to load", "to compare", "known broken"]
@@ -74,8 +71,8 @@ def load_changed_days(settings: Settings, *, progress: bool = True) -> LoadRepor
     """Load every day of `settings.export_uri` that is new or rewritten; a rerun does nothing.
 
     Broken files are quarantined and reported, and the other days load. `progress` shows a bar on a terminal, and a log
-    line now and then elsewhere. Raises SourceError when the export as a whole cannot be read, and
-    `place.LakeLockedError` when another load is running.
+    line now and then elsewhere. Raises SourceError when the export as a whole cannot be read, DiskFullError when the
+    disk cannot even hold the reason, and `place.LakeLockedError` when another load is running.
     """
     started = time.monotonic()
     with place.hold_lake(settings):
@@ -84,9 +81,17 @@ def load_changed_days(settings: Settings, *, progress: bool = True) -> LoadRepor
         listing = source.list_tables()
         for message in listing.impossible_names:
             logger.warning("not loaded: %s", message)
-        done = _Loader(settings, source, forgotten).load(listing.tables, progress=progress)
-        quarantine.resolve_entries(settings, done.broken_folders, done.good_tables)
-        quarantine.record_quarantined_files(settings)
+        try:
+            done = _Loader(settings, source, forgotten).load(listing.tables, progress=progress)
+            quarantine.resolve_entries(settings, done.broken_folders, done.good_tables)
+            quarantine.record_quarantined_files(settings)
+        except OSError as error:
+            if not is_about_space(error):
+                raise
+            raise DiskFullError(
+                f"the disk of {settings.home} is full ({error.strerror}); free some room and start again: what is "
+                "loaded stays, and the rest follows"
+            ) from error
     return LoadReport(
         source_uri=source.uri,
         days_seen=len({table.event_date for table in listing.tables}),
@@ -246,21 +251,25 @@ class _Loader:
         partition.mkdir()
         written: dict[str, LakeFile] = {}
         problems: list[tuple[Problem, _Fetched]] = []
+        is_final = True
         has_bytes = any(file.path.stat().st_size for file in fetched)
         # A connection of its own: an engine that a broken file has upset must not fail the next day too.
         with open_engine(self._settings) as connection:
             for position, file in enumerate(fetched):
                 name = f"part-{position:05}.parquet"
                 try:
-                    written[name] = _convert(connection, file, partition / name, may_be_empty=has_bytes)
+                    written[name] = _convert(connection, self._settings, file, partition / name, may_be_empty=has_bytes)
                 except UnreadableFileError as error:
                     problem = Problem(file.listed.name, error.reason, error.what_to_do, error.row, error.column)
                     problems.append((problem, file))
+                    is_final = is_final and error.is_final
         if problems:
             self._quarantine(
                 table,
                 [problem for problem, _ in problems],
-                broken_files=[(file.listed.name, file.path) for _, file in problems],
+                # what fails for want of room is whole where it came from, and a copy would take more of it
+                broken_files=[(file.listed.name, file.path) for _, file in problems] if is_final else (),
+                is_final=is_final,
             )
             return False
         forgotten_rows = self._drop_forgotten(partition, written)
@@ -299,7 +308,11 @@ class _Loader:
         fetched = []
         for position, listed in enumerate(table.files):
             path = workspace / f"{position:05}.fetched"
-            fetched.append(_Fetched(listed, path, self._source.fetch(listed, path)))
+            try:
+                require_space(self._settings, listed.size_bytes)
+                fetched.append(_Fetched(listed, path, self._source.fetch(listed, path)))
+            except UnreadableFileError as error:
+                raise FetchError(listed.name, error.reason, what_to_do="free some room") from error
         return fetched
 
     def _quarantine(
@@ -345,23 +358,38 @@ class _Loader:
         )
 
 
-def _convert(connection: duckdb.DuckDBPyConnection, file: _Fetched, target: Path, *, may_be_empty: bool) -> LakeFile:
+def _write(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, source: Path, form: Form, target: Path
+) -> LakeFile:
+    """Write one lake file within the bounds of one file; what the machine lacks is told of the file that lacked it."""
+    if form == "parquet":
+        require_parquet_size(settings, connection, source)
+    require_space(settings, source.stat().st_size)
+    try:
+        return write_lake_file(connection, source, form, target)
+    except (duckdb.Error, OSError) as error:
+        if not is_about_space(error):
+            raise
+        raise UnreadableFileError(
+            f"there is not enough room to load it: {str(error).splitlines()[0]}",
+            what_to_do="free some disk or memory (FUNNELHOUSE_DUCKDB_MEMORY_LIMIT); the next run tries again",
+            is_final=False,
+        ) from error
+
+
+def _convert(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, file: _Fetched, target: Path, *, may_be_empty: bool
+) -> LakeFile:
     """Write one lake file. A file that cannot be read stays as it was fetched, for the quarantine."""
     # BigQuery ends a sharded export with a shard of no bytes; a whole table of no bytes is a failed transfer.
     if file.path.stat().st_size == 0 and (file.listed.form == "parquet" or not may_be_empty):
         raise UnreadableFileError("the file is empty (0 bytes)", what_to_do="export or copy this table again")
     if not file.listed.is_gzipped:
-        return write_lake_file(connection, file.path, file.listed.form, target)
+        return _write(connection, settings, file.path, file.listed.form, target)
     plain = file.path.with_suffix(".plain")
     try:
-        with gzip.open(file.path, "rb") as packed, plain.open("wb") as out:
-            shutil.copyfileobj(packed, out, _CHUNK_BYTES)
-        return write_lake_file(connection, plain, file.listed.form, target)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UnreadableFileError(
-            f"cannot be unpacked as gzip: {error}",
-            what_to_do="export or copy this table again; the next run picks up the new file by itself",
-        ) from error
+        unpack(settings, file.path, plain)
+        return _write(connection, settings, plain, file.listed.form, target)
     finally:
         plain.unlink(missing_ok=True)
 

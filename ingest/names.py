@@ -61,6 +61,10 @@ def parse_file_name(relative_path: str) -> TableFileName | None:
             return None
         file = _ANY_FILE.fullmatch(name)
         if file is None:
+            if not name.isprintable():
+                raise ImpossibleNameError(
+                    f"{relative_path!r} has a name with unprintable characters; rename or remove it"
+                )
             return None
         layout = "folder"
     else:
@@ -80,6 +84,14 @@ def parse_file_name(relative_path: str) -> TableFileName | None:
         is_gzipped=file["gzip"] is not None,
         delivery=f"{layout}, {file['form'].lower()}{'.gz' if file['gzip'] else ''}",
     )
+
+
+def is_data_file(relative_path: str) -> bool:
+    """Whether a path is named like a file of an events table, possible or not."""
+    try:
+        return parse_file_name(relative_path) is not None
+    except ImpossibleNameError:
+        return True
 
 
 def parse_table_name(name: str) -> tuple[Kind, dt.date] | None:
@@ -124,8 +136,9 @@ def _read_table(table: re.Match[str], where: str) -> tuple[Kind, dt.date]:
 
 
 def _advise(path: str) -> str:
+    shown = path if path.isprintable() else repr(path)
     return (
-        f"{path} looks like an events table but is not one: expected events_YYYYMMDD, events_fresh_YYYYMMDD or "
+        f"{shown} looks like an events table but is not one: expected events_YYYYMMDD, events_fresh_YYYYMMDD or "
         "events_intraday_YYYYMMDD as .parquet, .json, .ndjson or .jsonl (each also .gz), optionally with a shard "
         "number, or a folder with such a name; rename or remove it"
     )

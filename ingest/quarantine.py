@@ -42,7 +42,7 @@ class Entry:
     kind: str
     source_uri: str
     problems: list[Problem]
-    fingerprint: list[list[Any]] | None  # None: try again at every run
+    fingerprint: list[list[Any]] | None  # of `_describe`; None: try again at every run
     loader_version: int
     quarantined_at: str
     kept_files: list[str] = field(default_factory=list)
@@ -63,7 +63,7 @@ class Entry:
 
 def find_entry(settings: Settings, table: SourceTable, loader_version: int) -> Path | None:
     """The folder of the open entry that already tells why exactly these files cannot be loaded."""
-    fingerprint = _as_json(table)
+    fingerprint = _describe(settings, table)
     for folder, entry in _read_entries(settings, table.name):
         if entry.resolved_at is None and entry.fingerprint == fingerprint and entry.loader_version == loader_version:
             return folder
@@ -105,7 +105,7 @@ def put_entry(
         kind=table.kind,
         source_uri=source_uri,
         problems=problems,
-        fingerprint=_as_json(table) if is_final else None,
+        fingerprint=_describe(settings, table) if is_final else None,
         loader_version=loader_version,
         quarantined_at=earlier.quarantined_at if earlier else _now(),
         kept_files=sorted(files),
@@ -214,8 +214,9 @@ def _write_entry(settings: Settings, folder: Path, entry: Entry) -> None:
         new.replace(folder / REASON_NAME)
 
 
-def _as_json(table: SourceTable) -> list[list[Any]]:
-    return [list(facts) for facts in table.fingerprint]
+def _describe(settings: Settings, table: SourceTable) -> list[list[Any]]:
+    """What must change before it is worth another try: the files, or what one may become."""
+    return [*(list(facts) for facts in table.fingerprint), [settings.max_file_gb]]
 
 
 def _now() -> str:
