@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sqlite3
 import sys
 import tempfile
@@ -31,6 +32,8 @@ def run_command(
     place that catches what went wrong.
     """
     options = parser.parse_args(arguments)
+    # what is written tells of people: it is its owner's alone, and so is what is started from here
+    os.umask(0o077)
     set_up_logging(log_level)
     try:
         settings = load_settings()

@@ -33,6 +33,24 @@ def open_published(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @contextmanager
+def open_for_queries(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yield a connection to the published warehouse for SQL of somebody else: it reads no other file and no network.
+
+    What it may do cannot be set anew by that SQL.
+    """
+    with open_published(settings) as connection:
+        for setting in (
+            "autoinstall_known_extensions = false",
+            "autoload_known_extensions = false",
+            "allow_community_extensions = false",
+            "enable_external_access = false",
+            "lock_configuration = true",
+        ):
+            connection.execute(f"set {setting}")
+        yield connection
+
+
+@contextmanager
 def open_build(settings: Settings, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
     """Yield a connection to the private build file of the current run."""
     if not settings.build_path.exists():

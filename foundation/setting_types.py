@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from email.utils import formataddr, getaddresses, parseaddr
 from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
@@ -22,6 +23,7 @@ _CRON_NAMES = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearl
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*\.?", re.IGNORECASE)
 _MAIL = re.compile(r"[^\s@,;<>()\[\]\\\"]+@[^\s@,;<>()\[\]\\\"]+")
+_ODD_IN_PATHS = set("?#%$&;*[]{}'`|<>\\") | {'"'}
 _MEMORY = re.compile(r"\s*\d+(\.\d+)?\s*(B|[KMGT](i?B)?|%)\s*", re.IGNORECASE)
 _Value = TypeVar("_Value", str, SecretStr)
 
@@ -38,6 +40,15 @@ def check_web_address(value: str) -> str:
     if parts.username is not None or parts.password is not None:
         raise ValueError("has a user or password before the host: leave it out, because it would end up in logs")
     return value
+
+
+def check_home(value: Path) -> Path:
+    """A folder whose path means itself in SQL, in addresses of databases and in Airflow's settings."""
+    path = value.expanduser().resolve()
+    odd = sorted({character for character in str(path) if character in _ODD_IN_PATHS or not character.isprintable()})
+    if odd:
+        raise ValueError(f"{str(path)!r} has {' '.join(map(repr, odd))} in it: choose a folder without")
+    return path
 
 
 def check_host(value: str) -> str:
@@ -146,6 +157,7 @@ Host = Annotated[str, _checked(check_host)]
 HostNames = Annotated[str, _checked(check_hosts)]
 MailAddresses = Annotated[str, _checked(check_mail_addresses)]
 MailAddress = Annotated[str, _checked(check_mail_address)]
+HomeFolder = Annotated[Path, AfterValidator(check_home)]
 Cron = Annotated[str, _checked(check_cron)]
 Zone = Annotated[str, _checked(check_zone)]
 MemoryLimit = Annotated[str, _checked(check_memory)]

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from foundation.errors import SettingsError
 from foundation.setting_types import (
     Cron,
+    HomeFolder,
     Host,
     HostNames,
     MailAddress,
@@ -44,7 +45,7 @@ class ExportSettings(BaseModel):
     bigquery_endpoint: WebAddress | None = Field(
         default=None, description="A private endpoint of BigQuery's REST API; unset: Google's public one."
     )
-    home: Path = Field(default=PROJECT_DIR / "data", description="Where all state lives.")
+    home: HomeFolder = Field(default=PROJECT_DIR / "data", validate_default=True, description="Where all state lives.")
     property_timezone: Zone = Field(
         default="America/Los_Angeles",
         description="Time zone of the GA4 property, by its IANA name; the default is GA4's own.",
@@ -204,7 +205,7 @@ class Settings(
             return value
         return str(Path(value).expanduser().resolve())
 
-    @field_validator("home", "alert_rules")
+    @field_validator("alert_rules")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()

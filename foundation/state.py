@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 from foundation.settings import Settings
 
@@ -15,7 +16,8 @@ def open_state(settings: Settings) -> Iterator[sqlite3.Connection]:
 
     Each room creates its own tables with `create table if not exists`. Every table becomes `ops.<table>`.
     """
-    settings.state_path.parent.mkdir(parents=True, exist_ok=True)
+    settings.state_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_private(settings.state_path)
     connection = sqlite3.connect(settings.state_path, timeout=60, isolation_level=None)
     connection.row_factory = sqlite3.Row
     try:
@@ -30,6 +32,13 @@ def open_state(settings: Settings) -> Iterator[sqlite3.Connection]:
         connection.execute("commit")
     finally:
         connection.close()
+
+
+def _make_private(path: Path) -> None:
+    """Let the owner alone read the file, whatever the umask is; what SQLite writes beside it gets the same mode."""
+    path.touch(mode=0o600)
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o600)
 
 
 @contextmanager

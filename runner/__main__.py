@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import duckdb
 
 from foundation.command import run_command, whole_number
-from foundation.connect import open_published
+from foundation.connect import open_for_queries
 from foundation.errors import FunnelhouseError, NothingPublishedError
 from foundation.settings import PROJECT_DIR, Settings
 from runner.airflow_parts import ADMIN, admin_password
@@ -123,7 +123,7 @@ def _docs(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _sql(options: argparse.Namespace, settings: Settings) -> int:
-    with open_published(settings) as connection:
+    with open_for_queries(settings) as connection:
         try:
             print(connection.sql(options.query))
         except duckdb.Error as error:

@@ -69,12 +69,11 @@ def write_docs(settings: Settings) -> Path:
     from dbt.cli.main import dbtRunner
 
     target = settings.docs_dir / "dbt"
-    # read-only: the published file keeps its readers
+    # which the profile opens read-only: the published file keeps its readers
     os.environ.update(
         dbt_environment(settings)
         | {
             "FUNNELHOUSE_BUILD_PATH": str(settings.published_path),
-            "FUNNELHOUSE_BUILD_ACCESS": "read_only",
             "DBT_TARGET_PATH": str(target),
             "DBT_WRITE_JSON": "true",
         }

@@ -8,6 +8,7 @@ import json
 import secrets
 import shutil
 import sqlite3
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -182,6 +183,8 @@ def publish(settings: Settings, *, run_id: str) -> bool:
         _copy_state(connection, settings)
         connection.execute("update ops.build_info set published_at = ?", [_utc_naive(dt.datetime.now(dt.UTC))])
         connection.execute("checkpoint")
+    if settings.published_path.exists():  # whoever may read it may go on
+        settings.build_path.chmod(stat.S_IMODE(settings.published_path.stat().st_mode))
     sync(settings.build_path)
     settings.build_path.replace(settings.published_path)
     if answered is not None and _read_rebuild_request(settings) == answered:

@@ -7,20 +7,18 @@ import subprocess
 import sys
 
 from foundation.settings import Settings
-from tests.dbt_runner import build_and_publish
 from tests.lake_writer import write_day
-from warehouse.build import dbt_environment
+from warehouse.build import build_marts, dbt_environment
 
 
 def test_dbt_unit_tests_pass(settings: Settings) -> None:
     write_day(settings, "2026-08-01", [])
-    build_and_publish(settings)
+    build_marts(settings, run_id="units")
     outcome = subprocess.run(
         [sys.executable, "-c", "from dbt.cli.main import cli; cli()", "test", "--select", "test_type:unit"],
         env={
             **os.environ,
             **dbt_environment(settings),
-            "FUNNELHOUSE_BUILD_PATH": str(settings.published_path),
             "DBT_LOG_LEVEL": "info",
             "PYTHONUTF8": "1",
         },

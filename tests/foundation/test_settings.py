@@ -43,6 +43,9 @@ from foundation.settings import Settings, load_settings
         ("PROPERTY_TIMEZONE", "posix/Europe/Berlin", "is not an IANA time zone"),
         ("EXCLUDED_HOSTNAMES", "shop.example, x'; drop table y; --", "is not a host name"),
         ("EXCLUDED_HOSTNAMES", "{{ env_var('HOME') }}", "is not a host name"),
+        ("HOME", "/srv/funnel;house#&$", "has '#' '$' '&' ';' in it: choose a folder without"),
+        ("HOME", "/srv/100%", "has '%' in it"),
+        ("HOME", "/srv/a\nb", r"has '\n' in it"),
     ],
 )
 def test_a_mistyped_setting_is_named_and_its_value_kept_quiet(
