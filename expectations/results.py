@@ -8,8 +8,6 @@ from expectations.checkpoint import Outcome
 from foundation.settings import Settings
 from foundation.state import open_state
 
-KEPT_DAYS = 400
-
 _CREATE = """
 create table if not exists validation_results (
     run_id text not null,
@@ -29,8 +27,8 @@ create table if not exists validation_results (
 def record_outcomes(
     settings: Settings, suite: str, outcomes: list[Outcome], *, run_id: str, validated_at: dt.datetime
 ) -> None:
-    """Write the outcomes of a run's suite in place of earlier ones, and drop what is older than 400 days."""
-    oldest = validated_at - dt.timedelta(days=KEPT_DAYS)
+    """Write the outcomes of a run's suite in place of earlier ones, and drop what is too old."""
+    oldest = validated_at - dt.timedelta(days=settings.kept_result_days)
     with open_state(settings) as state:
         state.execute(_CREATE)
         state.execute("delete from validation_results where run_id = ? and suite = ?", (run_id, suite))

@@ -94,6 +94,14 @@ class ScheduleSettings(BaseModel):
         default="*/30 * * * *",
         description="Cron for `alert_followup`, in UTC: late messages, escalation, missed runs; `none`: by hand only.",
     )
+    kept_log_days: int = Field(
+        default=60,
+        ge=1,
+        description="Days after which task logs and Airflow's records are removed, once a week.",
+    )
+    kept_result_days: int = Field(
+        default=400, ge=1, description="Days for which results of validations and measures of drift stay."
+    )
     task_retries: int = Field(default=2, ge=0, description="How many times Airflow retries a failed task.")
 
 
@@ -102,6 +110,11 @@ class ModelSettings(BaseModel):
 
     retraining_max_age_days: int = Field(
         default=7, ge=1, description="Models whose last training is older are retrained after a publication."
+    )
+    kept_model_versions: int = Field(
+        default=5,
+        ge=1,
+        description="Versions of a model that stay, besides the champion and those that a rollback can reach.",
     )
     training_budget_seconds: float = Field(
         default=6,

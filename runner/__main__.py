@@ -16,9 +16,10 @@ from foundation.command import run_command, whole_number
 from foundation.connect import open_for_queries
 from foundation.errors import FunnelhouseError, NothingPublishedError
 from foundation.settings import PROJECT_DIR, Settings
-from runner.airflow_parts import ADMIN, admin_password
+from runner.airflow_parts import ADMIN, admin_password, airflow_environment
 from runner.kept import stop_kept
 from runner.main_job import DAILY, RunOutcome, run_to_the_end, say, start_and_keep
+from runner.retention import remove_old
 from runner.summary import summarise
 from warehouse.build import write_docs
 from warehouse.transaction import request_full_rebuild
@@ -51,6 +52,8 @@ def _make_parser() -> argparse.ArgumentParser:
     up.add_argument("--port", type=whole_number(1, 65535), default=8080)
     up.set_defaults(run=_up)
     commands.add_parser("down", help="stop what `up` started").set_defaults(run=_down)
+    tidy = commands.add_parser("tidy", help="remove old task logs and Airflow's old records, also while it runs")
+    tidy.set_defaults(run=_tidy)
     commands.add_parser("summary", help="print what is published").set_defaults(run=_summarise)
     commands.add_parser("docs", help="write the static documentation of all tables").set_defaults(run=_docs)
     sql = commands.add_parser("sql", help="query the published warehouse")
@@ -107,6 +110,14 @@ def _up(options: argparse.Namespace, settings: Settings) -> int:
 def _down(options: argparse.Namespace, settings: Settings) -> int:
     stopped = stop_kept(settings)
     print(f"stopped {stopped} processes" if stopped else "nothing was running")
+    return 0
+
+
+def _tidy(options: argparse.Namespace, settings: Settings) -> int:
+    if not (settings.airflow_home / "airflow.db").exists():
+        print("Airflow has not run yet: there is nothing old")
+        return 0
+    print("\n".join(remove_old(settings, airflow_environment(settings, port=0))))
     return 0
 
 

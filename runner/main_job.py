@@ -25,6 +25,7 @@ from runner.airflow_parts import (
 )
 from runner.failures import explain_failure
 from runner.kept import find_kept, remember_kept, stop_kept
+from runner.retention import is_due, remove_old
 
 DAILY = "ga4_daily"
 RETRAINING = "model_retraining"
@@ -84,6 +85,7 @@ def running_airflow(settings: Settings) -> Iterator[RunningAirflow]:
     clear_leftovers(settings)
     say("starting Airflow")
     parts = prepare(settings)
+    _tidy(parts)
     try:
         yield start(parts, unpaused=FOLLOWED)
     finally:
@@ -98,6 +100,7 @@ def start_and_keep(settings: Settings, *, port: int) -> str:
     clear_leftovers(settings)
     say("starting Airflow")
     parts = prepare(settings, port=port, is_kept=True)
+    _tidy(parts)
     try:
         start(parts, unpaused=DAGS)
         remember_kept(parts)
@@ -105,6 +108,13 @@ def start_and_keep(settings: Settings, *, port: int) -> str:
         parts.stop()
         raise
     return parts.url
+
+
+def _tidy(parts: AirflowParts) -> None:
+    """Once a week, before Airflow starts."""
+    if is_due(parts.settings):
+        for line in remove_old(parts.settings, parts.environment):
+            say(line)
 
 
 def clear_leftovers(settings: Settings) -> None:

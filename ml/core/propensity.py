@@ -135,11 +135,14 @@ def explain_thin_sessions(n_sessions: int, multi_event_share: float | None) -> s
     return None
 
 
-def explain_thin_rows(data: TrainingSet, split: TimeSplit) -> str | None:
-    """Why these rows cannot train and judge a model (too few purchases, one class only), or None."""
+def explain_thin_rows(data: TrainingSet, split: TimeSplit, *, test_positives: int = MIN_TEST_POSITIVES) -> str | None:
+    """Why these rows cannot train and judge a model (too few purchases, one class only), or None.
+
+    `test_positives` purchases are needed in the held-out days.
+    """
     for part, mask, needed in (
         ("the training days", split.known_mask(data.periods), MIN_TRAIN_POSITIVES),
-        ("the held-out days", split.test_mask(data.periods), MIN_TEST_POSITIVES),
+        ("the held-out days", split.test_mask(data.periods), test_positives),
     ):
         purchases = count_purchasing_sessions(data, mask)
         if purchases < needed:
@@ -164,6 +167,7 @@ def train_propensity(
     *,
     budget_seconds: float,
     split: TimeSplit | None = None,
+    test_positives: int = MIN_TEST_POSITIVES,
     seed: int = 0,
 ) -> TrainedPropensity | NotTrained:
     """Choose among the candidates on rolling origins, calibrate the choice there, and fit it on all known periods.
@@ -173,14 +177,15 @@ def train_propensity(
     than two points and 4,000 rows), by the log-loss that is left when
     each fold's scores are put on their best calibration line: level and slope are calibrated afterwards, so what counts
     is what a candidate can tell apart. The simplest family within one standard error (by user) of the best wins
-    (Breiman et al. 1984). `split` defaults to `split_by_day`.
+    (Breiman et al. 1984). `split` defaults to `split_by_day`. With fewer than `test_positives` purchases in the
+    held-out days nothing is trained.
     """
     if split is None:
         n_days = len(np.unique(data.periods))
         if n_days < MIN_DAYS:
             return NotTrained(f"{n_days} days with sessions; at least {MIN_DAYS} are needed for a split by time")
         split = split_by_day(data.periods.astype("datetime64[D]"))
-    thin = explain_thin_rows(data, split)
+    thin = explain_thin_rows(data, split, test_positives=test_positives)
     if thin is not None:
         return NotTrained(thin)
     known = data.take(split.known_mask(data.periods))

@@ -21,6 +21,7 @@ from ml.core.errors import ModelRefusedError
 from ml.core.record import ModelRecord
 from ml.io.manifest import ADVICE, Manifest, format_json
 from warehouse.champions import (
+    CHAMPION_FILE,
     VERSION_PATTERN,
     WRITING_PREFIX,
     Champion,
@@ -106,6 +107,24 @@ class ModelRegistry:
                 path.unlink()
             removed.append(f"{path.parent.name}/{path.name}")
         return removed
+
+    def prune(self, name: str, *, kept: int) -> list[str]:
+        """Remove old versions of a model; returns their ids. Call it under `lock`.
+
+        Kept are the newest `kept`, the champion and those that a rollback can reach.
+        """
+        champion = self._find_champion(name)
+        if champion is None and (self.root / name / CHAMPION_FILE).exists():
+            return []  # its file is damaged: any of them may be wanted
+        wanted = set() if champion is None else {champion.version, *champion.history}
+        folders = sorted(path for path in (self.root / name).glob("*") if VERSION_PATTERN.fullmatch(path.name))
+        old = [path for path in folders[: max(len(folders) - kept, 0)] if path.name not in wanted]
+        for path in old:
+            # under a name that a later training clears away, should this one be killed
+            doomed = path.with_name(f"{WRITING_PREFIX}{path.name}")
+            path.rename(doomed)
+            shutil.rmtree(doomed)
+        return [path.name for path in old]
 
     def save(
         self,

@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 
 CURRENT_DAYS = 7
 MAX_ROWS = 100_000
-KEPT_DAYS = 365
 
 
 @dataclass(frozen=True)
@@ -256,7 +255,7 @@ def _remember(settings: Settings, report: DriftReport) -> None:
             found = model.calibration
             rows.append((*start, "observed over predicted", found.ratio, 1.0, int(found.has_drifted)))
             rows.append((*start, "calibration slope", found.slope, 1.0, int(found.has_drifted)))
-    oldest = (dt.datetime.fromisoformat(report.measured_at) - dt.timedelta(days=KEPT_DAYS)).isoformat()
+    oldest = (dt.datetime.fromisoformat(report.measured_at) - dt.timedelta(days=settings.kept_result_days)).isoformat()
     with open_state(settings) as state:
         state.execute(
             """

@@ -30,7 +30,7 @@ from ml.core.evaluation import (
 )
 from ml.core.leaks import LeakFinding, check_leaks, check_permuted_labels
 from ml.core.metrics import N_RESAMPLES, Flags, Floats
-from ml.core.promotion import Gate, check_gates
+from ml.core.promotion import MIN_HELD_OUT_POSITIVES, Gate, check_gates
 from ml.core.propensity import (
     FITTED_ON,
     NotTrained,
@@ -77,7 +77,14 @@ def train_from_table(
     `truth` is a Parquet file of true probabilities (`read_truth`), which only the report of the held-out days reads.
     """
     data, facts = _read_training_set(connection, table, choose_window(settings), truth)
-    trained = train_propensity(data, table.contract, budget_seconds=settings.training_budget_seconds, seed=SEED)
+    trained = train_propensity(
+        data,
+        table.contract,
+        budget_seconds=settings.training_budget_seconds,
+        # with fewer, a gate is sure to keep the model back: it would be trained for nothing, after every publication
+        test_positives=MIN_HELD_OUT_POSITIVES,
+        seed=SEED,
+    )
     if isinstance(trained, NotTrained):
         return ModelReport(name, "not_trained", trained.why)
     leaks = _check_leaks(data, trained, table.contract)

@@ -86,6 +86,9 @@ def train_models(settings: Settings, *, names: Collection[str] = MODEL_NAMES, tr
             SEGMENTS: lambda: _train_segments(connection, registry, sessions, facts, started),
         }
         reports = [_run(name, train, thin) for name, train in trainers.items() if name in names]
+        for name in MODEL_NAMES:
+            for version in registry.prune(name, kept=settings.kept_model_versions):
+                log.info("%s: removed the old version %s", name, version)
         champions = {name: registry.champion_version(name) for name in MODEL_NAMES}
     report = TrainReport(
         trained_at=started.isoformat(),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -157,6 +159,35 @@ def test_from_nothing_to_slack_and_through_a_kill(tmp_path: Path) -> None:
         assert "NOTHING NEW" in output
         assert settings.published_path.stat().st_mtime_ns == before.st_mtime_ns
         assert len(slack.parents()) == 2
+
+    # 5. what is old goes: of the first run its logs and Airflow's records
+    with closing(sqlite3.connect(home / "airflow" / "airflow.db")) as airflow:
+        ((first_run,),) = airflow.execute(
+            "select run_id from dag_run where dag_id = 'ga4_daily' order by start_date limit 1"
+        ).fetchall()
+        for table, column in (
+            ("dag_run", "start_date"),
+            ("task_instance", "start_date"),
+            ("task_instance", "end_date"),
+        ):
+            airflow.execute(f"update {table} set {column} = '2026-01-01' where run_id = ?", [first_run])
+        airflow.commit()
+    logs = home / "logs" / "tasks" / "dag_id=ga4_daily" / f"run_id={first_run}"
+    for log in logs.rglob("*.log"):
+        os.utime(log, (0, 0))
+    environment = {**os.environ, "FUNNELHOUSE_HOME": str(home)}
+    outcome = subprocess.run(
+        [sys.executable, "-m", "runner", "tidy"],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "removed Airflow's records" in outcome.stdout and not list(logs.rglob("*.log"))
+    with closing(sqlite3.connect(home / "airflow" / "airflow.db")) as airflow:
+        runs = airflow.execute("select run_id from dag_run where dag_id = 'ga4_daily'").fetchall()
+    assert runs and (first_run,) not in runs
 
     # the token is nowhere: not in logs, XCom, the warehouse or the state
     for path in home.rglob("*"):

@@ -175,6 +175,18 @@ def test_a_damaged_champion_hides_no_version_and_the_next_promotion_mends_it(reg
     assert registry.retire("toy") is None and not champion.exists()
 
 
+def test_pruning_keeps_the_newest_the_champion_and_what_a_rollback_reaches(registry: ModelRegistry) -> None:
+    versions = [save(registry, WHEN + dt.timedelta(days=day)) for day in range(7)]
+    for version in (versions[0], versions[2]):
+        registry.promote("toy", version, reason="newer")
+    assert registry.prune("toy", kept=2) == [versions[1], versions[3], versions[4]]
+    assert [entry.version for entry in registry.list_versions()] == [versions[number] for number in (6, 5, 2, 0)]
+    assert registry.roll_back("toy") == (versions[2], versions[0])
+    (registry.root / "toy" / "champion.json").write_text("{")
+    assert registry.prune("toy", kept=1) == []
+    assert registry.prune("other", kept=1) == []
+
+
 def test_a_damaged_report_of_the_last_training_counts_as_none(registry: ModelRegistry) -> None:
     registry.root.mkdir(parents=True, exist_ok=True)
     for text in ("", "[]", '{"models": 1}', "{}"):

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -238,6 +239,14 @@ def test_decision_points_of_one_session_count_as_one_purchase(publish: Publish) 
     assert len(rows) > 200 > rows["session_id"].nunique()
     models = by_name(train_models(publish(shop)))
     assert "in the training days; at least 200 are needed" in models[PRECHECKOUT].why
+
+
+def test_what_a_gate_is_sure_to_keep_back_is_not_trained(publish: Publish) -> None:
+    settings = publish(make_shop(3_000, base=-1.9, seed=3))
+    for name in (FULL, PRECHECKOUT):
+        model = by_name(train_models(settings, names=[name]))[name]
+        assert model.status == "not_trained" and model.version is None
+        assert re.search(r"^\d+ sessions with a purchase in the held-out days; at least 200 are needed$", model.why)
 
 
 def test_late_funnel_columns_among_the_prefixes_stop_the_training(publish: Publish, shop: Shop) -> None:

@@ -126,5 +126,9 @@ if sys.argv[1] == "api-server":
     if STATE.exists():
         state |= json.loads(STATE.read_text(encoding="utf-8"))
     HTTPServer(("127.0.0.1", PORT), Api).serve_forever()
-elif sys.argv[1] != "db":
+elif sys.argv[1] == "db":
+    if sys.argv[2] == "clean":
+        STATE.with_name("cleaned.json").write_text(json.dumps(sys.argv[1:]), encoding="utf-8")
+        sys.exit("database is locked" if os.environ.get("FAKE_DB_CLEAN") == "fails" else 0)
+else:
     report_for_ever(sys.argv[1])
