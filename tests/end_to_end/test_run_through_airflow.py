@@ -165,11 +165,7 @@ def test_from_nothing_to_slack_and_through_a_kill(tmp_path: Path) -> None:
         ((first_run,),) = airflow.execute(
             "select run_id from dag_run where dag_id = 'ga4_daily' order by start_date limit 1"
         ).fetchall()
-        for table, column in (
-            ("dag_run", "start_date"),
-            ("task_instance", "start_date"),
-            ("task_instance", "end_date"),
-        ):
+        for table, column in (("dag_run", "run_after"), ("dag_run", "start_date"), ("task_instance", "start_date")):
             airflow.execute(f"update {table} set {column} = '2026-01-01' where run_id = ?", [first_run])
         airflow.commit()
     logs = home / "logs" / "tasks" / "dag_id=ga4_daily" / f"run_id={first_run}"
