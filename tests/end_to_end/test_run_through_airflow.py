@@ -151,14 +151,18 @@ def test_from_nothing_to_slack_and_through_a_kill(tmp_path: Path) -> None:
         # no alert was lost, none was sent twice
         assert len(slack.parents()) == 2
 
-        # 4. nothing new: nothing changes
+        # 4. nothing new: nothing changes, in a home that has moved, either, and nothing is written where it was
         before = settings.published_path.stat()
+        was, home = home, tmp_path / "moved"
+        was.rename(home)
+        settings = Settings(home=home)
         process = start_run(home, **slack_settings)
         output = finish(process)
         assert process.returncode == 0, output
         assert "NOTHING NEW" in output
         assert settings.published_path.stat().st_mtime_ns == before.st_mtime_ns
         assert len(slack.parents()) == 2
+        assert not was.exists()
 
     # 5. what is old goes: of the first run its logs and Airflow's records
     with closing(sqlite3.connect(home / "airflow" / "airflow.db")) as airflow:
