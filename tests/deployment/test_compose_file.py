@@ -320,6 +320,12 @@ def test_every_image_can_be_pinned_by_digest_in_the_env_file(env_file: Path) -> 
     assert used == set(pinned.values())
 
 
+def test_tasks_start_when_there_is_something_to_report_to(services: dict[str, dict[str, Any]]) -> None:
+    for name in RUN_TASKS:
+        assert services[name]["depends_on"]["api-server"] == {"condition": "service_healthy"}, name
+        assert services[name]["depends_on"]["init"] == {"condition": "service_completed_successfully"}, name
+
+
 def test_without_the_celery_profile_nothing_needs_redis(services: dict[str, dict[str, Any]]) -> None:
     profiles = {name: service["profiles"] for name, service in services.items() if "profiles" in service}
     assert {name for name, names in profiles.items() if names == ["celery"]} == {"redis", "worker"}
