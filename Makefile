@@ -9,16 +9,20 @@ PORT ?= 8080
 help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(VENV)/.installed: requirements.txt
+# Only files whose hashes are in the lock are installed: nobody can put others in their place, not even on the index.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+UV_INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes
+
+$(VENV)/.installed: requirements.txt requirements-uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; found $$($(PYTHON) --version). Set PYTHON=…"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==0.13.9"
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.txt
+	$(PIP_INSTALL) -r requirements-uv.txt
+	$(UV_INSTALL) -r requirements.txt
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.txt -r requirements-dev.txt
+	$(UV_INSTALL) -r requirements.txt -r requirements-dev.txt
 	@touch $@
 
 install: $(VENV)/.installed  ## Make .venv with the locked requirements
@@ -81,10 +85,13 @@ lint: $(VENV)/.installed-dev  ## Check style, types, imports, SQL and YAML
 settings-page: $(VENV)/.installed  ## Regenerate docs/settings.md
 	@$(BIN)/python -m foundation.settings_page
 
-lock:  ## Resolve requirements.in and requirements-dev.in again
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --custom-compile-command "make lock" -o requirements.txt requirements.in
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --custom-compile-command "make lock" -o requirements-dev.txt requirements-dev.in
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --custom-compile-command "make lock" -o requirements-server.txt requirements-server.in
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock"
+lock:  ## Resolve every requirements*.in again, each package with the hashes of its files
+	$(LOCK) -o requirements.txt requirements.in
+	$(LOCK) -o requirements-dev.txt requirements-dev.in
+	$(LOCK) -o requirements-server.txt requirements-server.in
+	$(LOCK) -o requirements-uv.txt requirements-uv.in
 
 clean:  ## Remove .venv and caches (not the data)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dbt_project/target

@@ -26,6 +26,27 @@ SECRETS = {
     "AIRFLOW_JWT_SECRET",
     "AIRFLOW_FERNET_KEY",
 }
+AIRFLOW_PROGRAMS = {"init", "api-server", "scheduler", "dag-processor", "triggerer", "worker"}
+RUN_TASKS = {"scheduler", "worker"}
+SEND_ALERTS = RUN_TASKS | {"dag-processor", "answers"}
+# every service that may hold a secret, whatever it is called there
+MAY_HOLD = {
+    "POSTGRES_PASSWORD": AIRFLOW_PROGRAMS | {"postgres"},
+    "REDIS_PASSWORD": RUN_TASKS | {"redis"},
+    "AIRFLOW_ADMIN_PASSWORD": {"api-server"},
+    "AIRFLOW_API_SECRET_KEY": RUN_TASKS | {"api-server", "triggerer"},
+    "AIRFLOW_JWT_SECRET": {"api-server", "scheduler"},
+    "AIRFLOW_FERNET_KEY": {"api-server", "dag-processor", "triggerer"},
+    "FUNNELHOUSE_SLACK_TOKEN": SEND_ALERTS,
+    "FUNNELHOUSE_SLACK_SIGNING_SECRET": SEND_ALERTS,
+    "FUNNELHOUSE_SMTP_PASSWORD": SEND_ALERTS,
+    "FUNNELHOUSE_ALERT_WEBHOOK_URL": SEND_ALERTS,  # many services put a key into it
+    "FUNNELHOUSE_ALERT_WEBHOOK_SECRET": SEND_ALERTS,
+    "AWS_ACCESS_KEY_ID": RUN_TASKS,
+    "AWS_SECRET_ACCESS_KEY": RUN_TASKS,
+    "AWS_SESSION_TOKEN": RUN_TASKS,
+    "GOOGLE_CREDENTIALS_FILE": RUN_TASKS,
+}
 # `:-` default if empty, `:?` error if empty, `:+` other text if not empty
 _VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>\w+)(?::(?P<operator>[-?+])(?P<text>[^}]*))?\})")
 
@@ -146,7 +167,11 @@ def test_every_setting_is_documented_and_reaches_the_containers(services: dict[s
     assert {name for name in given if name.startswith("FUNNELHOUSE_")} == settings - {"FUNNELHOUSE_ALERT_RULES"}
     # what .env leaves out is absent, not empty: an empty number would be an error
     absent = services["scheduler"]["environment"]
-    assert {name for name in absent if name.startswith("FUNNELHOUSE_")} == {"FUNNELHOUSE_HOME", "FUNNELHOUSE_SOURCE"}
+    assert {name for name in absent if name.startswith("FUNNELHOUSE_")} == {
+        "FUNNELHOUSE_HOME",
+        "FUNNELHOUSE_SOURCE",
+        "FUNNELHOUSE_DUCKDB_MEMORY_LIMIT",
+    }
 
 
 def test_copying_the_example_changes_no_setting(env_file: Path) -> None:
@@ -164,19 +189,84 @@ def test_the_values_shown_as_defaults_are_the_defaults(tmp_path: Path) -> None:
     assert Settings(_env_file=tmp_path / ".env") == Settings(_env_file=None)
 
 
-def test_every_airflow_program_gets_the_same_environment_volumes_and_user(services: dict[str, dict[str, Any]]) -> None:
+def test_a_secret_reaches_only_the_services_that_use_it() -> None:
+    markers = {name: f"value-of-{name}" for name in documented_names()}
+    holders: dict[str, set[str]] = {name: set() for name in markers}
+    for service, content in read_services(markers).items():
+        for name in markers:
+            if re.search(rf"\b{markers[name]}\b(?!_)", str(content)):
+                holders[name].add(service)
+    assert {name: holders[name] for name in MAY_HOLD} == MAY_HOLD
+    secret_settings = {f"FUNNELHOUSE_{name.upper()}" for name in Settings.model_fields if Settings.is_secret(name)}
+    assert secret_settings | SECRETS <= set(MAY_HOLD), "a new secret: say which services may hold it"
+
+
+def test_airflow_programs_agree_on_all_that_is_no_secret(services: dict[str, dict[str, Any]]) -> None:
     airflow = airflow_services(services)
-    assert set(airflow) == {"init", "api-server", "scheduler", "dag-processor", "triggerer", "worker"}
-    own = {"api-server": {"AIRFLOW_ADMIN_PASSWORD"}}
-    for name, service in airflow.items():
-        extra = own.get(name, set())
-        environment = {key: value for key, value in service["environment"].items() if key not in extra}
-        assert environment == services["scheduler"]["environment"], name
-        assert service["volumes"] == services["scheduler"]["volumes"], name
-        assert "user" not in service, "the image's user, which is not root, is the same everywhere"
+    assert set(airflow) == AIRFLOW_PROGRAMS | {"answers"}
+    for name in AIRFLOW_PROGRAMS:
+        given = services[name]["environment"]
+        for block in ("x-airflow-environment", "x-database"):
+            # by the names in the file: the values have been filled in
+            names = yaml.safe_load(COMPOSE_FILE.read_text(encoding="utf-8"))[block]
+            assert {key: given[key] for key in names} == {
+                key: services["scheduler"]["environment"][key] for key in names
+            }
+        assert "airflow_logs:/opt/airflow/logs" in services[name]["volumes"], name
+    assert services["worker"]["volumes"] == services["scheduler"]["volumes"]
+
+
+def test_no_container_runs_as_root_or_may_become_it(services: dict[str, dict[str, Any]]) -> None:
     dockerfile = (PROJECT_DIR / "Dockerfile").read_text(encoding="utf-8")
     assert re.findall(r"^USER (.+)$", dockerfile, flags=re.MULTILINE) == ["funnelhouse"]
     assert dockerfile.rstrip().endswith("USER funnelhouse")
+    for name, service in airflow_services(services).items():
+        assert "user" not in service, name
+        assert service["cap_drop"] == ["ALL"], name
+    for name, service in services.items():
+        assert "no-new-privileges:true" in service["security_opt"], name
+
+
+def test_every_service_has_a_memory_limit_of_its_own_variable(env_file: Path) -> None:
+    sizes = {"512m", "256m", "1g", "6g"}
+    limits = {name: service.get("mem_limit") for name, service in read_services(read_env(env_file)).items()}
+    assert set(limits.values()) == sizes, limits
+    variables = [name for name in documented_names() if name.endswith("_MEMORY_LIMIT") and "DUCKDB" not in name]
+    changed = read_services({**read_env(env_file), **dict.fromkeys(variables, "7g")})
+    assert {service["mem_limit"] for service in changed.values()} == {"7g"}
+
+
+def test_a_build_leaves_memory_to_the_rest_of_its_container(services: dict[str, dict[str, Any]]) -> None:
+    for name in RUN_TASKS:
+        build = services[name]["environment"]["FUNNELHOUSE_DUCKDB_MEMORY_LIMIT"].removesuffix("GB")
+        assert 2 * float(build) <= float(services[name]["mem_limit"].removesuffix("g")), name
+
+
+def test_who_takes_answers_from_outside_cannot_reach_the_database(services: dict[str, dict[str, Any]]) -> None:
+    networks = {name: service.get("networks", ["default"]) for name, service in services.items()}
+    assert networks.pop("answers") == ["outside"]
+    assert set(map(tuple, networks.values())) == {("default",)}
+    assert not {"depends_on", "links", "network_mode"} & set(services["answers"])
+
+
+def test_the_answers_are_taken_where_the_compose_file_says(services: dict[str, dict[str, Any]]) -> None:
+    from alerts.__main__ import _make_parser
+
+    service = services["answers"]
+    assert service["command"][:3] == ["python", "-m", "alerts"]
+    options = _make_parser().parse_args(service["command"][3:])
+    assert (options.command, options.host, options.port) == ("serve", "0.0.0.0", 8090)  # noqa: S104
+    assert service["ports"] == ["127.0.0.1:8090:8090"]
+    assert service["profiles"] == ["buttons"], "without a signing secret it would not start"
+
+
+def test_the_proxy_in_the_documentation_passes_on_one_path_only() -> None:
+    from alerts.buttons import PATH
+
+    page = (PROJECT_DIR / "docs" / "deployment.md").read_text(encoding="utf-8")
+    (proxy,) = re.findall(r"```nginx\n(.*?)```", page, flags=re.DOTALL)
+    assert re.findall(r"location (.+) \{", proxy) == [f"= {PATH}", "/"]
+    assert "client_max_body_size" in proxy and proxy.count("proxy_pass http://127.0.0.1:8090;") == 1
 
 
 def test_every_lasting_service_has_a_health_check_and_restarts(services: dict[str, dict[str, Any]]) -> None:
@@ -205,22 +295,40 @@ def test_the_health_check_fails_for_a_part_that_is_not_healthy(
         assert subprocess.run(command, check=False).returncode == exit_code, status
 
 
-def test_only_the_page_is_published_and_only_on_loopback(services: dict[str, dict[str, Any]]) -> None:
+def test_only_the_page_and_the_answers_are_published_and_only_on_loopback(services: dict[str, dict[str, Any]]) -> None:
     published = {name: service["ports"] for name, service in services.items() if "ports" in service}
-    assert published == {"api-server": ["127.0.0.1:8080:8080"]}
+    assert published == {"api-server": ["127.0.0.1:8080:8080"], "answers": ["127.0.0.1:8090:8090"]}
 
 
 def test_images_are_pinned(services: dict[str, dict[str, Any]]) -> None:
     dockerfile = (PROJECT_DIR / "Dockerfile").read_text(encoding="utf-8")
     images = {service["image"] for service in services.values()} - {AIRFLOW_IMAGE}
-    images |= set(re.findall(r"^FROM (\S+)", dockerfile, flags=re.MULTILINE))
+    assert re.findall(r"^FROM (\S+)", dockerfile, flags=re.MULTILINE) == ["${BASE_IMAGE}"]
+    base = set(re.findall(r"^ARG BASE_IMAGE=(\S+)", dockerfile, flags=re.MULTILINE))
+    assert base == {service["build"]["args"]["BASE_IMAGE"] for service in airflow_services(services).values()}
+    images |= base
     assert len(images) == 3
     for image in images:
         assert re.search(r":\d+\.\d+(\.\d+)?(-\w+)*$", image), image
 
 
+def test_every_image_can_be_pinned_by_digest_in_the_env_file(env_file: Path) -> None:
+    pinned = {name: f"{name.lower()}@sha256:{'0' * 64}" for name in ("PYTHON_IMAGE", "POSTGRES_IMAGE", "REDIS_IMAGE")}
+    services = read_services({**read_env(env_file), **pinned})
+    used = {service["image"] for service in services.values()} - {AIRFLOW_IMAGE}
+    used |= {service["build"]["args"]["BASE_IMAGE"] for service in airflow_services(services).values()}
+    assert used == set(pinned.values())
+
+
+def test_tasks_start_when_there_is_something_to_report_to(services: dict[str, dict[str, Any]]) -> None:
+    for name in RUN_TASKS:
+        assert services[name]["depends_on"]["api-server"] == {"condition": "service_healthy"}, name
+        assert services[name]["depends_on"]["init"] == {"condition": "service_completed_successfully"}, name
+
+
 def test_without_the_celery_profile_nothing_needs_redis(services: dict[str, dict[str, Any]]) -> None:
-    assert {name for name, service in services.items() if "profiles" in service} == {"redis", "worker"}
+    profiles = {name: service["profiles"] for name, service in services.items() if "profiles" in service}
+    assert {name for name, names in profiles.items() if names == ["celery"]} == {"redis", "worker"}
     for name, service in services.items():
         if "profiles" not in service:
             assert not {"redis", "worker"} & set(service.get("depends_on", {})), name
@@ -253,7 +361,7 @@ def test_init_makes_the_pool_that_the_dags_wait_for(services: dict[str, dict[str
 def test_every_room_gets_into_the_image() -> None:
     kept = set(re.findall(r"^!(.+)$", (PROJECT_DIR / ".dockerignore").read_text(encoding="utf-8"), flags=re.MULTILINE))
     rooms = {path.parent.name for path in PROJECT_DIR.glob("*/__init__.py")} - {"benchmarks"}
-    assert kept == rooms | {"dbt_project", "requirements.txt", "requirements-server.txt"}
+    assert kept == rooms | {"dbt_project", *(f"requirements{part}.txt" for part in ("", "-server", "-uv"))}
 
 
 def test_the_server_packages_are_those_that_were_tested() -> None:
