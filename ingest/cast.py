@@ -11,6 +11,9 @@ import duckdb
 
 AS_EXPORTED = "__as_exported"
 
+# What a lambda calls an element; where a column had that name, the lambda would read the column.
+_ELEMENT = '"an element"'
+
 # A name and its type as DuckDB's Python API describes it (`id`, `children`, and its SQL text by `str`).
 Field = tuple[str, Any]
 
@@ -130,7 +133,7 @@ def list_doubts(expression: str, exported: Any, known: Any, *, path: str, depth:
                     depth=depth,
                 )
     elif known.id == "list" and (elements := _see_list(exported)):
-        element = f"x{depth}"
+        element = _name_element(depth)
         inner = list_doubts(
             element + elements.of_element, elements.dtype, known.children[0][1], path=path, depth=depth + 1
         )
@@ -222,12 +225,12 @@ def _build(expression: str, exported: Any, known: Any, path: str, depth: int) ->
             members.append(f'"{name}" := {member}')
         return f"case when {expression} is not null then struct_pack({', '.join(members)}) end"
     if known.id == "list" and (elements := _see_list(exported)):
-        element = f"x{depth}"
+        element = _name_element(depth)
         inner = _build(element + elements.of_element, elements.dtype, known.children[0][1], path, depth + 1)
         return f"list_transform({expression}{elements.of_list}, lambda {element}: {inner})"
     if _is_open_json(exported, known):
         # a list of one names the parsed value, so that each row is parsed once and not for each of its fields
-        element = f"x{depth}"
+        element = _name_element(depth)
         inner = _build(element, _as_text(known), known, path, depth + 1)
         value = f"list_transform([{_parse_json(expression, known)}], lambda {element}: {inner})[1]"
         return f"case when json_type({expression}) = '{_json_kind(known)}' then {value} end"
@@ -246,6 +249,10 @@ def _build(expression: str, exported: Any, known: Any, path: str, depth: int) ->
     return f"case when not ({condition}) then try_cast({expression} as {known}) end"
 
 
+def _name_element(depth: int) -> str:
+    return f'"an element at {depth}"'
+
+
 def _is_open_json(exported: Any, known: Any) -> bool:
     """True for JSON where a record or a list belongs: values of several shapes, each to be looked at by itself."""
     return str(exported) == "JSON" and known.id in {"struct", "list"}
@@ -259,7 +266,7 @@ def _list_odd_shapes(expression: str, known: Any, path: str, json_path: str = "$
     """Yield path, condition and expected type for each place where a record or a list must be and something else is."""
     is_odd = f"not in ('{_json_kind(known)}', 'NULL')"
     if "[*]" in json_path:  # such a path leads to a list of values
-        odd = f"list_filter(json_extract({expression}, '{json_path}'), lambda j: json_type(j) {is_odd})"
+        odd = f"list_filter(json_extract({expression}, '{json_path}'), lambda {_ELEMENT}: json_type({_ELEMENT}) {is_odd})"
         yield path, f"(len({odd}) > 0)", known
     else:
         yield path, f"(json_type({expression}, '{json_path}') {is_odd})", known

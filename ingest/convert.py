@@ -12,12 +12,15 @@ import duckdb
 from foundation.errors import FunnelhouseError
 from ingest.cast import AS_EXPORTED, Field, compare_columns, list_doubts, write_cast
 from ingest.names import Form
+from ingest.printable import as_line
 from warehouse.ga4_schema import EVENT_COLUMNS, REQUIRED_COLUMNS
 
 # NDJSON leaves nulls out, and a day of cookieless pings alone has no pseudo id at all.
 _MAY_BE_ABSENT_IN_NDJSON = {"user_pseudo_id"}
 # What readers of the lake add to each row, and what is added here: an exported column of such a name gets another one.
 _RESERVED = {"filename", "file_row_number", "__row"}
+# BigQuery has no table with more; each takes memory to read and to write, whatever it holds.
+_MOST_FIELDS = 10_000
 _READ_NDJSON = "format = 'newline_delimited', compression = 'none', hive_partitioning = false"
 
 
@@ -34,8 +37,9 @@ class UnreadableFileError(FunnelhouseError):
         is_final: bool = True,
     ) -> None:
         """`is_final` says that trying again is of no use before the file changes."""
-        super().__init__(reason)
-        self.reason, self.what_to_do, self.row, self.column = reason, what_to_do, row, column
+        # a reason quotes the file, which may hold anything
+        self.reason, self.what_to_do, self.row, self.column = as_line(reason), what_to_do, row, column
+        super().__init__(self.reason)
         self.is_final = is_final
 
 
@@ -94,6 +98,7 @@ def _write_parquet(connection: duckdb.DuckDBPyConnection, source: Path, target: 
     exported = _describe(connection, plain)
     known = _known_fields(connection)
     _require_columns([name for name, _ in exported], REQUIRED_COLUMNS)
+    _refuse_many_fields(exported)
     is_as_known = [(name, str(dtype)) for name, dtype in exported[: len(known)]] == [
         (name, str(dtype)) for name, dtype in known
     ]
@@ -120,6 +125,7 @@ def _write_ndjson(connection: duckdb.DuckDBPyConnection, source: Path, target: P
         if not found:
             return _write_empty(connection, target)
         _require_columns([name for name, _ in found], set(REQUIRED_COLUMNS) - _MAY_BE_ABSENT_IN_NDJSON)
+        _refuse_many_fields(found)
         known = dict(_known_fields(connection))
         columns = {name: _type_to_read(dtype, known.get(name.casefold())) for name, dtype in found}
         pairs = ", ".join(f"{quote_text(name)}: {quote_text(dtype)}" for name, dtype in columns.items())
@@ -131,7 +137,7 @@ def _write_ndjson(connection: duckdb.DuckDBPyConnection, source: Path, target: P
         if row is None:
             raise
         raise UnreadableFileError(
-            f"row {row[0]} is not a JSON object: {row[1]}",
+            f"row {row[0]} {row[1]}",
             row=row[0],
             what_to_do="export this table again, or repair the row; the next run picks up the new file by itself",
         ) from error
@@ -252,6 +258,21 @@ def _require_columns(exported: list[str], required: Any) -> None:
         )
 
 
+def _refuse_many_fields(exported: list[Field]) -> None:
+    """Refuse what has more columns, with the fields in them, than a table of BigQuery can have."""
+    count, rest = 0, [dtype for _, dtype in exported]
+    while rest:
+        dtype = rest.pop()
+        count += 1
+        if dtype.id in {"struct", "list", "array", "map", "union"}:
+            rest.extend(child for _, child in dtype.children if hasattr(child, "id"))  # an array also has its size there
+    if count > _MOST_FIELDS:
+        raise UnreadableFileError(
+            f"it has {count:,} different columns and fields, and an events table has at most {_MOST_FIELDS:,}",
+            what_to_do="export this table again; the next run picks up the new file by itself",
+        )
+
+
 def _type_to_read(found: Any, known: Any | None) -> str:
     """The SQL type to read a JSON value as, so that reading never fails and never changes the value.
 
@@ -300,7 +321,7 @@ def _has_values(connection: duckdb.DuckDBPyConnection, relation: str, name: str)
 
 
 def _find_malformed_row(path: Path) -> tuple[int, str] | None:
-    """The first line that is not a JSON object; read line by line, and only in a file that DuckDB has refused."""
+    """The first line that DuckDB refuses, and why; read line by line, and only in a file that DuckDB has refused."""
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
@@ -308,9 +329,13 @@ def _find_malformed_row(path: Path) -> tuple[int, str] | None:
             try:
                 value = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
             except ValueError as error:
-                return number, str(error)
+                return number, f"is not a JSON object: {error}"
+            except RecursionError:
+                return number, "is nested too deeply: no event of GA4 has more than a few levels"
             if not isinstance(value, dict):
-                return number, f"it is a {type(value).__name__}"
+                return number, f"is not a JSON object: it is a {type(value).__name__}"
+            if "" in value:
+                return number, "has a key without a name"
     return None
 
 

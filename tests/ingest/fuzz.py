@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import collections
 import datetime as dt
+import functools
 import gzip
 import os
 import random
@@ -26,11 +27,13 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
+import duckdb
+
 os.environ.setdefault("FUNNELHOUSE_ENV_FILE", os.devnull)
 
 from tests.ingest import fuzz_json, fuzz_parquet
 from tests.ingest.fuzz_checks import Outcome, check_batch
-from tests.ingest.fuzz_days import make_day
+from tests.ingest.fuzz_days import make_day, write_base
 
 BATCH = 40
 SECONDS_A_LOAD = 60
@@ -92,14 +95,21 @@ def _make_ndjson(random_: random.Random, date: dt.date, folder: Path) -> tuple[s
 
 def _make_parquet(random_: random.Random, date: dt.date, folder: Path) -> tuple[str, str, bytes]:
     path = folder / "mutant.parquet"
-    with fuzz_parquet.make_base(date, folder) as connection:
-        connection.execute(f"select setseed({random_.random()})").fetchall()
-        if random_.random() < 0.6:
-            description = fuzz_parquet.mutate_columns(random_, connection, path)
-            return "parquet", description, path.read_bytes()
-        content = fuzz_parquet.write_sound_file(random_, connection, path)
-        other = fuzz_parquet.write_sound_file(random_, connection, path)
-    return "parquet", *fuzz_parquet.mutate_bytes(random_, content, other)
+    connection = _connect()
+    write_base(connection, date, folder)
+    connection.execute(f"select setseed({random_.random()})").fetchall()
+    if random_.random() < 0.6:
+        description = fuzz_parquet.mutate_columns(random_, connection, path)
+        return "parquet", description, path.read_bytes()
+    content = fuzz_parquet.write_sound_file(random_, connection, path)
+    return "parquet", *fuzz_parquet.mutate_bytes(
+        random_, content, lambda: fuzz_parquet.write_sound_file(random_, connection, path)
+    )
+
+
+@functools.cache
+def _connect() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(config={"threads": 1, "memory_limit": "1GB"})
 
 
 def _pack(random_: random.Random, content: bytes) -> tuple[str, bytes]:

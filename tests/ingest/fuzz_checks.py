@@ -73,7 +73,7 @@ def check_batch(
 
 
 def _empty_home(home: Path) -> Settings:
-    settings = Settings(home=home, source=str(home / "export"), property_timezone="UTC", min_free_gb=0.0)
+    settings = Settings(home=home, source=str(home / "export"), property_timezone="UTC", min_free_gb=0.0, duckdb_threads=1)
     for folder in (home / "export", home / "lake", settings.quarantine_dir):
         shutil.rmtree(folder, ignore_errors=True)
     for file in (settings.published_path, settings.state_path):
