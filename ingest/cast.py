@@ -20,7 +20,7 @@ Field = tuple[str, Any]
 _SMALL_INTEGERS = {"tinyint", "smallint", "integer", "utinyint", "usmallint", "uinteger"}
 _LARGE_INTEGERS = {"bigint", "ubigint", "hugeint", "uhugeint"}
 _FLOATS = {"float", "double"}
-_NESTED = {"struct", "list", "array", "map", "union"}
+NESTED = {"struct", "list", "array", "map", "union"}
 # Found on all-null values, and on values whose types have nothing in common.
 _UNTYPED = {"JSON", '"NULL"'}
 
@@ -88,7 +88,7 @@ def _is_natural_in_json(found: Any, known: Any) -> bool:
     if known.id == "double":
         return found.id in _LARGE_INTEGERS | {"double"}
     if known.id == "varchar":  # detection takes some strings for dates, times or UUIDs
-        return found.id not in _NESTED | _LARGE_INTEGERS | _FLOATS | {"boolean"}
+        return found.id not in NESTED | _LARGE_INTEGERS | _FLOATS | {"boolean"}
     return _is_same_type(found, known)
 
 
@@ -160,7 +160,7 @@ def _doubt_leaf(expression: str, exported: Any, known: Any, path: str) -> str | 
     source, target = exported.id, known.id
     if str(exported) == str(known) or _is_date_as_date(exported, path):
         return None
-    if source in _NESTED or target in _NESTED:
+    if source in NESTED or target in NESTED:
         return f"{expression} is not null"
     attempt = f"try_cast({expression} as {known})"
     lost = f"{expression} is not null and {attempt} is null"
@@ -205,7 +205,7 @@ def _casts_by_name(exported: Any, known: Any) -> bool:
         return bool(shared) and all(_casts_by_name(ours, theirs) for ours, theirs in shared)
     if exported.id == known.id == "list":
         return _casts_by_name(exported.children[0][1], known.children[0][1])
-    if exported.id in _NESTED or known.id in _NESTED:
+    if exported.id in NESTED or known.id in NESTED:
         return False
     return not (known.id == "varchar" and exported.id in _FLOATS | {"date"})
 
@@ -236,7 +236,7 @@ def _build(expression: str, exported: Any, known: Any, path: str, depth: int) ->
         return f"case when json_type({expression}) = '{_json_kind(known)}' then {value} end"
     if _is_date_as_date(exported, path):
         return f"strftime({expression}, '%Y%m%d')"
-    if exported.id in _NESTED or known.id in _NESTED:
+    if exported.id in NESTED or known.id in NESTED:
         return f"null::{known}"
     if known.id == "varchar" and exported.id in _FLOATS:
         # Whole numbers read as floats are ids that shared their column with nulls: 123, not 123.0.

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from foundation.errors import FunnelhouseError
-from ingest.cast import AS_EXPORTED, Field, compare_columns, list_doubts, write_cast
+from ingest.cast import AS_EXPORTED, NESTED, Field, compare_columns, list_doubts, write_cast
 from ingest.names import Form
 from ingest.printable import as_line
 from warehouse.ga4_schema import EVENT_COLUMNS, REQUIRED_COLUMNS
@@ -21,6 +21,8 @@ _MAY_BE_ABSENT_IN_NDJSON = {"user_pseudo_id"}
 _RESERVED = {"filename", "file_row_number", "__row"}
 # BigQuery has no table with more; each takes memory to read and to write, whatever it holds.
 _MOST_FIELDS = 10_000
+# Nor one with deeper records; DuckDB takes twice as long to read a column of Parquet for each list around its values.
+_MOST_LISTS = 15
 _READ_NDJSON = "format = 'newline_delimited', compression = 'none', hive_partitioning = false"
 
 
@@ -98,7 +100,7 @@ def _write_parquet(connection: duckdb.DuckDBPyConnection, source: Path, target: 
     exported = _describe(connection, plain)
     known = _known_fields(connection)
     _require_columns([name for name, _ in exported], REQUIRED_COLUMNS)
-    _refuse_many_fields(exported)
+    _refuse_odd_schema(exported)
     is_as_known = [(name, str(dtype)) for name, dtype in exported[: len(known)]] == [
         (name, str(dtype)) for name, dtype in known
     ]
@@ -125,13 +127,14 @@ def _write_ndjson(connection: duckdb.DuckDBPyConnection, source: Path, target: P
         if not found:
             return _write_empty(connection, target)
         _require_columns([name for name, _ in found], set(REQUIRED_COLUMNS) - _MAY_BE_ABSENT_IN_NDJSON)
-        _refuse_many_fields(found)
         known = dict(_known_fields(connection))
         columns = {name: _type_to_read(dtype, known.get(name.casefold())) for name, dtype in found}
         pairs = ", ".join(f"{quote_text(name)}: {quote_text(dtype)}" for name, dtype in columns.items())
         relation = f"read_json({quote_path(source)}, {_READ_NDJSON}, columns = {{{pairs}}}"
         _refuse_renamed_keys(connection, source, [name for name, _ in found])
-        return _write_cast(connection, relation, _describe(connection, relation + ")"), target, found_in_json=found)
+        exported = _describe(connection, relation + ")")
+        _refuse_odd_schema(exported)
+        return _write_cast(connection, relation, exported, target, found_in_json=found)
     except duckdb.Error as error:
         row = None if isinstance(error, duckdb.OutOfMemoryException) else _find_malformed_row(source)
         if row is None:
@@ -258,14 +261,22 @@ def _require_columns(exported: list[str], required: Any) -> None:
         )
 
 
-def _refuse_many_fields(exported: list[Field]) -> None:
-    """Refuse what has more columns, with the fields in them, than a table of BigQuery can have."""
-    count, rest = 0, [dtype for _, dtype in exported]
+def _refuse_odd_schema(exported: list[Field]) -> None:
+    """Refuse more columns, with the fields in them, or deeper lists than a table of BigQuery can have."""
+    count, rest = 0, [(name, dtype, 0) for name, dtype in exported]
     while rest:
-        dtype = rest.pop()
+        name, dtype, lists = rest.pop()
         count += 1
-        if dtype.id in {"struct", "list", "array", "map", "union"}:
-            rest.extend(child for _, child in dtype.children if hasattr(child, "id"))  # an array also has its size there
+        if lists > _MOST_LISTS:
+            raise UnreadableFileError(
+                f"column {name} has lists in lists, more than {_MOST_LISTS} levels deep",
+                column=as_line(name),
+                what_to_do="export this table again, without this column if it is one of your own",
+            )
+        if dtype.id in NESTED:
+            inside = lists + (dtype.id in {"list", "array", "map"})
+            # an array has its size there, too
+            rest.extend((name, child, inside) for _, child in dtype.children if hasattr(child, "id"))
     if count > _MOST_FIELDS:
         raise UnreadableFileError(
             f"it has {count:,} different columns and fields, and an events table has at most {_MOST_FIELDS:,}",
@@ -273,21 +284,24 @@ def _refuse_many_fields(exported: list[Field]) -> None:
         )
 
 
-def _type_to_read(found: Any, known: Any | None) -> str:
+def _type_to_read(found: Any, known: Any | None, lists: int = 0) -> str:
     """The SQL type to read a JSON value as, so that reading never fails and never changes the value.
 
-    `found` is what the values look like, `known` what they must become later (None for unknown columns).
+    `found` is what the values look like, `known` what they must become later (None for unknown columns), `lists` how
+    many lists there are around them: in too many of them they stay text.
     """
     if found.id == "struct":
         if known is not None and known.id != "struct":
             return "JSON" if known.id == "list" else "VARCHAR"
         inner = {} if known is None else dict(known.children)
-        members = [(name, _type_to_read(dtype, inner.get(name.casefold()))) for name, dtype in found.children]
+        members = [(name, _type_to_read(dtype, inner.get(name.casefold()), lists)) for name, dtype in found.children]
         return f"STRUCT({', '.join(f'{_quote(name)} {dtype}' for name, dtype in members)})"
     if found.id == "list":
         if known is not None and known.id != "list":
             return "JSON" if known.id == "struct" else "VARCHAR"
-        return _type_to_read(found.children[0][1], None if known is None else known.children[0][1]) + "[]"
+        if lists == _MOST_LISTS:
+            return "JSON"
+        return _type_to_read(found.children[0][1], None if known is None else known.children[0][1], lists + 1) + "[]"
     if known is None:
         # JSON has numbers, booleans and strings; a string that looks like a date stays the string it was.
         # Parquet has no integer beyond 64 bits: such a number is kept as its digits.

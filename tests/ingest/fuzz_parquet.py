@@ -93,6 +93,8 @@ RETYPED = [
     "{}::varchar",
     "case when random() < 0.5 then {} end",
     "[" * 50 + "1" + "]" * 50,
+    "[" * 14 + "1" + "]" * 14,
+    "map {'a': " * 20 + "1" + "}" * 20,
     "struct_pack(a := " * 50 + "1" + ")" * 50,
     "parse_json('1')::variant",
 ]
