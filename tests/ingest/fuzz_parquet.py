@@ -326,7 +326,7 @@ def _footer_start(content: bytes | bytearray) -> int:
 
 def _flip(random_: random.Random, content: bytearray, first: int, last: int) -> bytes:
     for _ in range(random_.choice([1, 1, 2, 5, 50])):
-        place = random_.randrange(first, last)
+        place = random_.randrange(min(first, last - 1), last)  # a file without rows has no pages
         content[place] = random_.choice([content[place] ^ (1 << random_.randrange(8)), random_.randrange(256), 0, 255])
     return bytes(content)
 
