@@ -198,9 +198,14 @@ def write_cast(expression: str, exported: Any, known: Any, *, column: str, is_do
 
 
 def _casts_by_name(exported: Any, known: Any) -> bool:
-    """True when one DuckDB cast does it: structs cast by field name as long as they share one."""
+    """True when one DuckDB cast does it: structs cast by field name as long as they share one.
+
+    A cast leaves a name in the case it has; a field that is known in another case is to be named anew.
+    """
     if exported.id == known.id == "struct":
         known_children = dict(known.children)
+        if any(name not in known_children and name.casefold() in known_children for name, _ in exported.children):
+            return False
         shared = [(dtype, known_children[name]) for name, dtype in exported.children if name in known_children]
         return bool(shared) and all(_casts_by_name(ours, theirs) for ours, theirs in shared)
     if exported.id == known.id == "list":
@@ -266,7 +271,9 @@ def _list_odd_shapes(expression: str, known: Any, path: str, json_path: str = "$
     """Yield path, condition and expected type for each place where a record or a list must be and something else is."""
     is_odd = f"not in ('{_json_kind(known)}', 'NULL')"
     if "[*]" in json_path:  # such a path leads to a list of values
-        odd = f"list_filter(json_extract({expression}, '{json_path}'), lambda {_ELEMENT}: json_type({_ELEMENT}) {is_odd})"
+        odd = (
+            f"list_filter(json_extract({expression}, '{json_path}'), lambda {_ELEMENT}: json_type({_ELEMENT}) {is_odd})"
+        )
         yield path, f"(len({odd}) > 0)", known
     else:
         yield path, f"(json_type({expression}, '{json_path}') {is_odd})", known

@@ -123,7 +123,11 @@ def _pack(random_: random.Random, content: bytes) -> tuple[str, bytes]:
         + [("gzip with flips", bytes(damaged)), ("gzip cut", packed[: random_.randrange(len(packed))])]
         + [("two members", gzip.compress(content[:half], mtime=0) + gzip.compress(content[half:], mtime=0))]
         + [("gzip with something behind it", packed + random_.choice([b"\x00" * 9, b"x", packed[:20]]))]
-        + [("not gzipped", content), ("gzipped twice", gzip.compress(packed, mtime=0)), ("gzip of nothing", gzip.compress(b""))]
+        + [
+            ("not gzipped", content),
+            ("gzipped twice", gzip.compress(packed, mtime=0)),
+            ("gzip of nothing", gzip.compress(b"")),
+        ]
     )
 
 
@@ -136,16 +140,18 @@ class Fuzz:
         self.summary = Summary()
         self._pool: ProcessPoolExecutor | None = None
 
-    def run(self, numbers: Sequence[int]) -> Summary:
-        """Load these files and check every promise."""
+    def run(self, numbers: Sequence[int], *, progress: bool = False) -> Summary:
+        """Load these files and check every promise; `progress` prints the summary so far after each batch."""
         started = time.monotonic()
         for batch, start in enumerate(range(0, len(numbers), BATCH)):
             is_built = batch % self._build_every == 0
             self._check(list(numbers[start : start + BATCH]), is_built=is_built)
             self.summary.builds += is_built
+            self.summary.files = min(start + BATCH, len(numbers))
+            self.summary.seconds = time.monotonic() - started
+            if progress:
+                print(self.summary.to_text(), flush=True)
         self.close()
-        self.summary.files = len(numbers)
-        self.summary.seconds = time.monotonic() - started
         return self.summary
 
     def close(self) -> None:
@@ -212,7 +218,7 @@ def main() -> int:
             print(f"{mutant.name}: {mutant.description}")
         return 0
     with tempfile.TemporaryDirectory() as folder:
-        summary = Fuzz(options.seed, Path(folder) / "home", build_every=options.build_every).run(numbers)
+        summary = Fuzz(options.seed, Path(folder) / "home", build_every=options.build_every).run(numbers, progress=True)
     print(summary.to_text())
     return 1 if summary.violations else 0
 

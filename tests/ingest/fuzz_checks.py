@@ -10,6 +10,8 @@ import shutil
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from ingest.job import load_changed_days
 from ingest.place import staging_dir
 from ingest.report import LoadReport
 from tests.dbt_runner import build_and_publish
-from tests.ingest.export_writer import canonical_columns, describe_lake_file, read_day, write_ndjson, write_parquet
+from tests.ingest.export_writer import canonical_columns, write_ndjson, write_parquet
 from tests.ingest.fuzz_days import make_day, write_base
 from warehouse.ga4_schema import EVENT_COLUMNS
 from warehouse.lake import read_manifests
@@ -67,13 +69,17 @@ def check_batch(
             _build(settings, outcome)
     except Exception as error:  # whatever it is, a load must not end with it
         where = traceback.extract_tb(error.__traceback__)
-        ours = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in where if "site-packages" not in frame.filename]
+        ours = [
+            f"{Path(frame.filename).name}:{frame.lineno}" for frame in where if "site-packages" not in frame.filename
+        ]
         outcome.violations.append(f"{type(error).__name__}: {str(error)[:300]!r} at {' '.join(ours[-3:])}")
     return outcome
 
 
 def _empty_home(home: Path) -> Settings:
-    settings = Settings(home=home, source=str(home / "export"), property_timezone="UTC", min_free_gb=0.0, duckdb_threads=1)
+    settings = Settings(
+        home=home, source=str(home / "export"), property_timezone="UTC", min_free_gb=0.0, duckdb_threads=1
+    )
     for folder in (home / "export", home / "lake", settings.quarantine_dir):
         shutil.rmtree(folder, ignore_errors=True)
     for file in (settings.published_path, settings.state_path):
@@ -113,37 +119,56 @@ def _check_report(
 
 
 def _check_lake(settings: Settings, report: LoadReport, good: list[dt.date], outcome: Outcome) -> None:
-    manifests = read_manifests(settings)
-    if [manifest.event_date for manifest in manifests.values()] != [day.event_date for day in report.days_loaded]:
+    manifests = read_manifests(settings).values()
+    if [manifest.event_date for manifest in manifests] != [day.event_date for day in report.days_loaded]:
         outcome.violations.append("the lake holds other days than the report says")
-    canonical = canonical_columns()
-    for manifest in manifests.values():
-        for name in manifest.lake_files:
-            path = settings.lake_dir / f"event_date={manifest.event_date}" / name
-            found = describe_lake_file(path)[: len(canonical)]
-            if found != canonical:
-                odd = next(pair for pair in zip(found, canonical, strict=False) if pair[0] != pair[1])
-                outcome.violations.append(f"{manifest.event_date} has {odd[0]} in place of {odd[1]}")
-    columns = ", ".join(EVENT_COLUMNS)
     with duckdb.connect(config={"threads": 1}) as connection:
+        for manifest in manifests:
+            for name in manifest.lake_files:
+                odd = _find_odd_column(connection, settings.lake_dir / f"event_date={manifest.event_date}" / name)
+                if odd:
+                    outcome.violations.append(f"{manifest.event_date}: {odd}")
+        relation = (
+            f"read_parquet('{settings.lake_dir}/event_date=*/*.parquet', hive_partitioning = false, filename = true, "
+            "file_row_number = true)"
+        )
+        columns = ", ".join(EVENT_COLUMNS)
+        # as the build reads it: the known columns of all days at once
         rows = connection.execute(
-            f"select event_day, count(*), bit_xor(hash({columns})) from (select *, "
-            "regexp_extract(filename, 'event_date=([0-9-]+)', 1) as event_day from read_parquet("
-            f"'{settings.lake_dir}/event_date=*/*.parquet', hive_partitioning = false, filename = true, "
-            "file_row_number = true)) group by all"
+            f"select parse_filename(parse_dirpath(filename)), count(*), bit_xor(hash({columns})) from {relation} "
+            "group by 1"
         ).fetchall()
-        counts = {day: count for day, count, _ in rows}
-        for manifest in manifests.values():
-            if counts.get(manifest.event_date, 0) != manifest.row_count:
+        counts = {folder: count for folder, count, _ in rows}
+        for manifest in manifests:
+            if counts.get(f"event_date={manifest.event_date}", 0) != manifest.row_count:
                 outcome.violations.append(f"{manifest.event_date} has other rows than its manifest says")
         for date in good:
             write_base(connection, date, settings.home)
             expected = connection.sql("from base").fetchall()
-            if read_day(settings, date.isoformat(), columns) != expected:
+            day = f"filename like '%/event_date={date}/%'"
+            if (
+                connection.sql(f"select {columns} from {relation} where {day} order by file_row_number").fetchall()
+                != expected
+            ):
                 outcome.violations.append(f"the good day {date} has other rows")
     left = [path for path in staging_dir(settings).rglob("*") if path.is_file()]
     if left:
         outcome.violations.append(f"{left[0].name} is left in staging")
+
+
+def _find_odd_column(connection: duckdb.DuckDBPyConnection, path: Path) -> str:
+    """The first known column that is not where it belongs in a lake file, in its type; empty where all are."""
+    described = connection.sql(f"from read_parquet('{path}', hive_partitioning = false)")
+    found = [(name, str(dtype)) for name, dtype in zip(described.columns, described.types, strict=True)]
+    for ours, theirs in zip_longest(_canonical(), found[: len(EVENT_COLUMNS)]):
+        if ours != theirs:
+            return f"{theirs} stands in place of {ours}"
+    return ""
+
+
+@cache
+def _canonical() -> list[tuple[str, str]]:
+    return canonical_columns()
 
 
 def _check_rerun(report: LoadReport, again: LoadReport, is_same: bool, outcome: Outcome) -> None:

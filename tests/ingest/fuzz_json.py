@@ -155,30 +155,62 @@ def _pick_record(random_: random.Random, event: dict[str, Any]) -> dict[str, Any
 
 def _nest(random_: random.Random, dumper: Dumper) -> str:
     depth = random_.choice([3, 20, 100, 500, 1_000, 3_000, 20_000])
-    before, inside, after = random_.choice([("[", "", "]"), ('{"a":', "1", "}"), ('[{"key":', "[]", "}]"), ("[", "1", "")])
+    before, inside, after = random_.choice(
+        [("[", "", "]"), ('{"a":', "1", "}"), ('[{"key":', "[]", "}]"), ("[", "1", "")]
+    )
     return dumper.raw(before * depth + inside + after * depth)
 
 
 def _odd_value(random_: random.Random, dumper: Dumper) -> Any:
     kind = random_.randrange(8)
     if kind == 0:
-        return random_.choice([None, True, False, 0, -1, 1.5, 1e308, 5e-324, 2**53 + 1, 2**63 - 1, 2**63, 2**64, -(2**63) - 1])
+        return random_.choice(
+            [None, True, False, 0, -1, 1.5, 1e308, 5e-324, 2**53 + 1, 2**63 - 1, 2**63, 2**64, -(2**63) - 1]
+        )
     if kind == 1:
         numbers = ["1e400", "-0", "-0.0", "1E+2", "9" * 40, "9" * 400, "9" * 5_000, "0." + "1" * 400, "-" + "9" * 39]
         return dumper.raw(random_.choice(numbers))
     if kind == 2:
-        return dumper.raw(random_.choice(["NaN", "Infinity", "-Infinity", "nan", "undefined", "01", "+1", ".5", "1.", "'x'", "0x1F"]))
+        return dumper.raw(
+            random_.choice(["NaN", "Infinity", "-Infinity", "nan", "undefined", "01", "+1", ".5", "1.", "'x'", "0x1F"])
+        )
     if kind == 3:
         texts = ["", " ", "0", " 12 ", "1.5", "1e3", "-5", "null", "NaN", "inf", "true", "(not set)", "2026-08-01"]
         dates = ["2026-08-01 10:00:00", "2026-08-01T10:00:00.123Z", "10:00:00", "00000000-0000-0000-0000-000000000001"]
         return random_.choice(texts + dates + [str(2**63), str(2**63 - 1), "9" * 400, "[]", "{}", '{"a": 1}', "[1"])
     if kind == 4:
         return random_.choice(
-            ["\x00", "a\x00b", "\ud800", "\udc00\ud800", "🛒", "\u202e", "\u2028", "\x1b[31m", "x" * 100_000, "\\", '"']
-            + [dumper.raw('"\\ud800"'), dumper.raw('"\\u0000"'), dumper.raw('"\\x41"'), dumper.raw('"\ud800"')]
+            [
+                "\x00",
+                "a\x00b",
+                "�",
+                "��",
+                "🛒",
+                "\u202e",
+                "\u2028",
+                "\x1b[31m",
+                "x" * 100000,
+                "\\",
+                '"',
+                dumper.raw('"\\ud800"'),
+                dumper.raw('"\\u0000"'),
+                dumper.raw('"\\x41"'),
+                dumper.raw('"�"'),
+            ]
         )
     if kind == 5:
-        shapes: list[Any] = [[], {}, [[]], [{}], [None], [1, "a", None, {}], {"a": 1}, {"": 1}, {"key": 1}, [[{"key": "a"}]]]
+        shapes: list[Any] = [
+            [],
+            {},
+            [[]],
+            [{}],
+            [None],
+            [1, "a", None, {}],
+            {"a": 1},
+            {"": 1},
+            {"key": 1},
+            [[{"key": "a"}]],
+        ]
         return random_.choice([*shapes, {"string_value": "x"}, {"list": [{"element": 1}]}, {"value": {"value": {}}}])
     if kind == 6:
         return _nest(random_, dumper)
@@ -243,7 +275,9 @@ def _wrap(random_: random.Random, dumper: Dumper, event: dict[str, Any]) -> None
     holder, key = _pick_place(random_, event)
     value = holder[key]
     unwrapped = value[0] if isinstance(value, list) and value else value
-    holder[key] = random_.choice([[value], {"value": value}, unwrapped, json.dumps(value), {"list": [{"element": value}]}])
+    holder[key] = random_.choice(
+        [[value], {"value": value}, unwrapped, json.dumps(value), {"list": [{"element": value}]}]
+    )
 
 
 def _swap(random_: random.Random, dumper: Dumper, event: dict[str, Any]) -> None:
@@ -255,8 +289,22 @@ def _odd_params(random_: random.Random, dumper: Dumper, event: dict[str, Any]) -
     column = random_.choice(["event_params", "user_properties", "items"])
     sound = event.get(column) or [{"key": "k", "value": {"string_value": "v"}}]
     event[column] = random_.choice(
-        [None, "", {}, {"ga_session_id": 1}, json.dumps(sound), sound[0], [sound], [*sound, None, 1, "a", [], {}]]
-        + [[None], [[]], [{"key": None}], [{"key": {}, "value": []}], [{"key": "k", "value": "v"}], [*sound, *sound] * 200]
+        [
+            None,
+            "",
+            {},
+            {"ga_session_id": 1},
+            json.dumps(sound),
+            sound[0],
+            [sound],
+            [*sound, None, 1, "a", [], {}],
+            [None],
+            [[]],
+            [{"key": None}],
+            [{"key": {}, "value": []}],
+            [{"key": "k", "value": "v"}],
+            [*sound, *sound] * 200,
+        ]
     )
 
 
@@ -272,7 +320,9 @@ def _odd_time(random_: random.Random, dumper: Dumper, event: dict[str, Any]) -> 
 
 
 def _odd_amount(random_: random.Random, dumper: Dumper, event: dict[str, Any]) -> None:
-    amount = random_.choice([-1, 1e308, -1e308, 1e18, 2**63 - 1, str(2**63 - 1), str(-(2**63)), "NaN", "Infinity", "-inf", 5e-324])
+    amount = random_.choice(
+        [-1, 1e308, -1e308, 1e18, 2**63 - 1, str(2**63 - 1), str(-(2**63)), "NaN", "Infinity", "-inf", 5e-324]
+    )
     item = {"item_id": "a", "price": amount, "quantity": amount, "item_revenue_in_usd": amount}
     event["items"] = [item] * random_.choice([1, 3])
     event["ecommerce"] = {"purchase_revenue_in_usd": amount, "total_item_quantity": amount, "refund_value": amount}
@@ -306,7 +356,18 @@ def _join(lines: list[bytes], end: bytes = b"\n") -> bytes:
 
 def _insert_bytes(random_: random.Random, lines: list[bytes]) -> bytes:
     text = bytearray(_join(lines))
-    odd = [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\x00", b"\xf5\x80\x80\x80", b"\xef\xbb\xbf", b"\x1a", b"\r", b"\x0c", b"\xc0\x80"]
+    odd = [
+        b"\xff",
+        b"\xc3",
+        b"\xed\xa0\x80",
+        b"\x00",
+        b"\xf5\x80\x80\x80",
+        b"\xef\xbb\xbf",
+        b"\x1a",
+        b"\r",
+        b"\x0c",
+        b"\xc0\x80",
+    ]
     for _ in range(random_.choice([1, 1, 5])):
         place = random_.randrange(len(text))
         text[place:place] = random_.choice(odd)
@@ -323,7 +384,9 @@ def _flip_bytes(random_: random.Random, lines: list[bytes]) -> bytes:
 def _damage_name(random_: random.Random, lines: list[bytes]) -> bytes:
     names = [b"event_date", b"string_value", b"geo", b"stream_id", b"publisher", b"category", b"event_name"]
     name = random_.choice(names)
-    return _join(lines).replace(b'"' + name, b'"' + random_.choice([b"\xff", b"\xc3(", b"\x00", b"\xed\xa0\x80", b"\\ud800", b"\\u0000"]))
+    return _join(lines).replace(
+        b'"' + name, b'"' + random_.choice([b"\xff", b"\xc3(", b"\x00", b"\xed\xa0\x80", b"\\ud800", b"\\u0000"])
+    )
 
 
 def _cut(random_: random.Random, lines: list[bytes]) -> bytes:
@@ -339,8 +402,33 @@ def _cut_a_line(random_: random.Random, lines: list[bytes]) -> bytes:
 
 
 def _odd_line(random_: random.Random, lines: list[bytes]) -> bytes:
-    odd = [b"", b"   ", b"\t", b"null", b"1", b'"text"', b"[]", b"[{}]", b"{}", b"{", b"}", b"# comment", b"// x", b"NaN", b"\x00"]
-    odd += [b"{}{}", b"{},", b"{'a': 1}", b'{"a": 1,}', b'{"a" 1}', b"\xef\xbb\xbf{}", b'{"a": "' + b"x" * 2_000_000 + b'"}', b"[" * 5_000]
+    odd = [
+        b"",
+        b"   ",
+        b"\t",
+        b"null",
+        b"1",
+        b'"text"',
+        b"[]",
+        b"[{}]",
+        b"{}",
+        b"{",
+        b"}",
+        b"# comment",
+        b"// x",
+        b"NaN",
+        b"\x00",
+    ]
+    odd += [
+        b"{}{}",
+        b"{},",
+        b"{'a': 1}",
+        b'{"a": 1,}',
+        b'{"a" 1}',
+        b"\xef\xbb\xbf{}",
+        b'{"a": "' + b"x" * 2_000_000 + b'"}',
+        b"[" * 5_000,
+    ]
     for _ in range(random_.choice([1, 1, 10])):
         lines.insert(random_.randrange(len(lines) + 1), random_.choice(odd))
     return _join(lines)
@@ -375,6 +463,10 @@ _TEXTS: dict[str, Callable[[random.Random, list[bytes]], bytes]] = {
     "no line ends": lambda random_, lines: random_.choice([b"", b" ", b",", b"\x00"]).join(lines),
     "empty lines": lambda _, lines: b"\n\n" + _join(lines, b"\n \n\n"),
     "no last line end": lambda _, lines: b"\n".join(lines),
-    "nothing": lambda random_, _: random_.choice([b"", b"\n", b"  \n\r\n", b"\x00", b"\xef\xbb\xbf", b"{}\n", b"[]", b"null\n"]),
-    "another form": lambda random_, _: random_.choice([b"event_date,event_name\n1,2\n", b"PAR1", b"\x1f\x8b\x08", b"Obj\x01", b"<html>"]),
+    "nothing": lambda random_, _: random_.choice(
+        [b"", b"\n", b"  \n\r\n", b"\x00", b"\xef\xbb\xbf", b"{}\n", b"[]", b"null\n"]
+    ),
+    "another form": lambda random_, _: random_.choice(
+        [b"event_date,event_name\n1,2\n", b"PAR1", b"\x1f\x8b\x08", b"Obj\x01", b"<html>"]
+    ),
 }
