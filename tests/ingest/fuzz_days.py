@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import json
 from pathlib import Path
@@ -13,6 +14,30 @@ from warehouse.ga4_schema import EVENT_COLUMNS
 
 SESSIONS = 4
 _FUNNEL = ("session_start", "page_view", "view_item", "add_to_cart", "begin_checkout", "purchase")
+
+_SAME_IN_ALL: dict[str, Any] = {
+    "privacy_info": {"analytics_storage": "Yes", "ads_storage": "No", "uses_transient_token": "No"},
+    "user_ltv": {"revenue": 1.25, "currency": "USD"},
+    "device": {
+        "category": "mobile",
+        "operating_system": "Android",
+        "time_zone_offset_seconds": "3600",
+        "web_info": {"browser": "Chrome", "hostname": "shop.example"},
+    },
+    "geo": {"city": "Ghent", "country": "Belgium"},
+    "app_info": {"id": "app"},
+    "traffic_source": {"name": "(direct)", "medium": "(none)", "source": "(direct)"},
+    "stream_id": "123",
+    "platform": "WEB",
+    "event_dimensions": {"hostname": "shop.example"},
+    "collected_traffic_source": {"manual_source": "news", "manual_medium": "email"},
+    "is_active_user": True,
+    "session_traffic_source_last_click": {
+        "manual_campaign": {"source": "news", "medium": "email", "campaign_name": "autumn"},
+        "cross_channel_campaign": {"source": "news", "primary_channel_group": "Email"},
+    },
+    "publisher": {"ad_revenue_in_usd": 0.5},
+}
 
 
 def make_day(date: dt.date) -> list[dict[str, Any]]:
@@ -54,32 +79,12 @@ def _make_event(date: dt.date, started: int, visit: int, step: int, name: str) -
         "event_bundle_sequence_id": "7",
         "event_server_timestamp_offset": "12",
         "user_pseudo_id": f"{date:%j}.{visit}",
-        "privacy_info": {"analytics_storage": "Yes", "ads_storage": "No", "uses_transient_token": "No"},
         "user_properties": [{"key": "tier", "value": {"string_value": "gold", "set_timestamp_micros": str(micros)}}],
         "user_first_touch_timestamp": str(micros),
-        "user_ltv": {"revenue": 1.25, "currency": "USD"},
-        "device": {
-            "category": "mobile",
-            "operating_system": "Android",
-            "time_zone_offset_seconds": "3600",
-            "web_info": {"browser": "Chrome", "hostname": "shop.example"},
-        },
-        "geo": {"city": "Ghent", "country": "Belgium"},
-        "app_info": {"id": "app"},
-        "traffic_source": {"name": "(direct)", "medium": "(none)", "source": "(direct)"},
-        "stream_id": "123",
-        "platform": "WEB",
-        "event_dimensions": {"hostname": "shop.example"},
-        "collected_traffic_source": {"manual_source": "news", "manual_medium": "email"},
-        "is_active_user": True,
+        **copy.deepcopy(_SAME_IN_ALL),
         "batch_event_index": str(step),
         "batch_page_id": str(started * 1000),
         "batch_ordering_id": "1",
-        "session_traffic_source_last_click": {
-            "manual_campaign": {"source": "news", "medium": "email", "campaign_name": "autumn"},
-            "cross_channel_campaign": {"source": "news", "primary_channel_group": "Email"},
-        },
-        "publisher": {"ad_revenue_in_usd": 0.5},
     }
     if visit % 2:
         event["user_id"] = f"customer-{visit}"

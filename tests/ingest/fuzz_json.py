@@ -84,6 +84,32 @@ DATES = [
     ["20260801"],
 ]
 
+_LONG_NUMBERS = ["1e400", "-0", "-0.0", "1E+2", "9" * 40, "9" * 400, "9" * 5_000, "0." + "1" * 400, "-" + "9" * 39]
+_NOT_JSON = ["NaN", "Infinity", "-Infinity", "nan", "undefined", "01", "+1", ".5", "1.", "'x'", "0x1F"]
+_TEXTS_LIKE_OTHER_TYPES = [
+    *["", " ", "0", " 12 ", "1.5", "1e3", "-5", "null", "NaN", "inf", "true", "(not set)", "2026-08-01", "10:00:00"],
+    *["2026-08-01 10:00:00", "2026-08-01T10:00:00.123Z", "00000000-0000-0000-0000-000000000001"],
+    *[str(2**63), str(2**63 - 1), "9" * 400, "[]", "{}", '{"a": 1}', "[1"],
+]
+_ODD_TEXTS = [
+    "\x00",
+    "a\x00b",
+    "\ud800",
+    "\udc00\ud800",
+    "🛒",
+    "\u202e",
+    "\u2028",
+    "\x1b[31m",
+    "x" * 100_000,
+    "\\",
+    '"',
+]
+_ODD_TEXTS_AS_WRITTEN = ['"\\ud800"', '"\\u0000"', '"\\x41"', '"\ud800"']
+_ODD_SHAPES: list[Any] = [
+    *[[], {}, [[]], [{}], [None], [1, "a", None, {}], {"a": 1}, {"": 1}, {"key": 1}, [[{"key": "a"}]]],
+    *[{"string_value": "x"}, {"list": [{"element": 1}]}, {"value": {"value": {}}}],
+]
+
 
 class Dumper:
     """Writes events as JSON; text that no Python value stands for is put in as it is."""
@@ -164,54 +190,17 @@ def _nest(random_: random.Random, dumper: Dumper) -> str:
 def _odd_value(random_: random.Random, dumper: Dumper) -> Any:
     kind = random_.randrange(8)
     if kind == 0:
-        return random_.choice(
-            [None, True, False, 0, -1, 1.5, 1e308, 5e-324, 2**53 + 1, 2**63 - 1, 2**63, 2**64, -(2**63) - 1]
-        )
+        return random_.choice([None, True, False, 0, -1, 1.5, 1e308, 5e-324, 2**53 + 1, 2**63 - 1, 2**63, -(2**63) - 1])
     if kind == 1:
-        numbers = ["1e400", "-0", "-0.0", "1E+2", "9" * 40, "9" * 400, "9" * 5_000, "0." + "1" * 400, "-" + "9" * 39]
-        return dumper.raw(random_.choice(numbers))
+        return dumper.raw(random_.choice(_LONG_NUMBERS))
     if kind == 2:
-        return dumper.raw(
-            random_.choice(["NaN", "Infinity", "-Infinity", "nan", "undefined", "01", "+1", ".5", "1.", "'x'", "0x1F"])
-        )
+        return dumper.raw(random_.choice(_NOT_JSON))
     if kind == 3:
-        texts = ["", " ", "0", " 12 ", "1.5", "1e3", "-5", "null", "NaN", "inf", "true", "(not set)", "2026-08-01"]
-        dates = ["2026-08-01 10:00:00", "2026-08-01T10:00:00.123Z", "10:00:00", "00000000-0000-0000-0000-000000000001"]
-        return random_.choice(texts + dates + [str(2**63), str(2**63 - 1), "9" * 400, "[]", "{}", '{"a": 1}', "[1"])
+        return random_.choice(_TEXTS_LIKE_OTHER_TYPES)
     if kind == 4:
-        return random_.choice(
-            [
-                "\x00",
-                "a\x00b",
-                "�",
-                "��",
-                "🛒",
-                "\u202e",
-                "\u2028",
-                "\x1b[31m",
-                "x" * 100000,
-                "\\",
-                '"',
-                dumper.raw('"\\ud800"'),
-                dumper.raw('"\\u0000"'),
-                dumper.raw('"\\x41"'),
-                dumper.raw('"�"'),
-            ]
-        )
+        return random_.choice([*_ODD_TEXTS, *map(dumper.raw, _ODD_TEXTS_AS_WRITTEN)])
     if kind == 5:
-        shapes: list[Any] = [
-            [],
-            {},
-            [[]],
-            [{}],
-            [None],
-            [1, "a", None, {}],
-            {"a": 1},
-            {"": 1},
-            {"key": 1},
-            [[{"key": "a"}]],
-        ]
-        return random_.choice([*shapes, {"string_value": "x"}, {"list": [{"element": 1}]}, {"value": {"value": {}}}])
+        return copy.deepcopy(random_.choice(_ODD_SHAPES))
     if kind == 6:
         return _nest(random_, dumper)
     many: list[Any] = [
