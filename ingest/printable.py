@@ -7,5 +7,5 @@ LONGEST = 1_000
 
 def as_line(text: str, longest: int = LONGEST) -> str:
     """The text in one line: what can't be printed is escaped, and what is beyond `longest` characters is left out."""
-    cut = text if len(text) <= longest else text[: longest - 1] + "…"
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in cut)
+    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[: longest + 1])
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
