@@ -11,13 +11,16 @@ import duckdb
 
 AS_EXPORTED = "__as_exported"
 
+# What a lambda calls an element; where a column had that name, the lambda would read the column.
+_ELEMENT = '"an element"'
+
 # A name and its type as DuckDB's Python API describes it (`id`, `children`, and its SQL text by `str`).
 Field = tuple[str, Any]
 
 _SMALL_INTEGERS = {"tinyint", "smallint", "integer", "utinyint", "usmallint", "uinteger"}
 _LARGE_INTEGERS = {"bigint", "ubigint", "hugeint", "uhugeint"}
 _FLOATS = {"float", "double"}
-_NESTED = {"struct", "list", "array", "map", "union"}
+NESTED = {"struct", "list", "array", "map", "union"}
 # Found on all-null values, and on values whose types have nothing in common.
 _UNTYPED = {"JSON", '"NULL"'}
 
@@ -85,7 +88,7 @@ def _is_natural_in_json(found: Any, known: Any) -> bool:
     if known.id == "double":
         return found.id in _LARGE_INTEGERS | {"double"}
     if known.id == "varchar":  # detection takes some strings for dates, times or UUIDs
-        return found.id not in _NESTED | _LARGE_INTEGERS | _FLOATS | {"boolean"}
+        return found.id not in NESTED | _LARGE_INTEGERS | _FLOATS | {"boolean"}
     return _is_same_type(found, known)
 
 
@@ -130,7 +133,7 @@ def list_doubts(expression: str, exported: Any, known: Any, *, path: str, depth:
                     depth=depth,
                 )
     elif known.id == "list" and (elements := _see_list(exported)):
-        element = f"x{depth}"
+        element = _name_element(depth)
         inner = list_doubts(
             element + elements.of_element, elements.dtype, known.children[0][1], path=path, depth=depth + 1
         )
@@ -157,7 +160,7 @@ def _doubt_leaf(expression: str, exported: Any, known: Any, path: str) -> str | 
     source, target = exported.id, known.id
     if str(exported) == str(known) or _is_date_as_date(exported, path):
         return None
-    if source in _NESTED or target in _NESTED:
+    if source in NESTED or target in NESTED:
         return f"{expression} is not null"
     attempt = f"try_cast({expression} as {known})"
     lost = f"{expression} is not null and {attempt} is null"
@@ -195,14 +198,19 @@ def write_cast(expression: str, exported: Any, known: Any, *, column: str, is_do
 
 
 def _casts_by_name(exported: Any, known: Any) -> bool:
-    """True when one DuckDB cast does it: structs cast by field name as long as they share one."""
+    """True when one DuckDB cast does it: structs cast by field name as long as they share one.
+
+    A cast leaves a name in the case it has; a field that is known in another case is to be named anew.
+    """
     if exported.id == known.id == "struct":
         known_children = dict(known.children)
+        if any(name not in known_children and name.casefold() in known_children for name, _ in exported.children):
+            return False
         shared = [(dtype, known_children[name]) for name, dtype in exported.children if name in known_children]
         return bool(shared) and all(_casts_by_name(ours, theirs) for ours, theirs in shared)
     if exported.id == known.id == "list":
         return _casts_by_name(exported.children[0][1], known.children[0][1])
-    if exported.id in _NESTED or known.id in _NESTED:
+    if exported.id in NESTED or known.id in NESTED:
         return False
     return not (known.id == "varchar" and exported.id in _FLOATS | {"date"})
 
@@ -222,18 +230,18 @@ def _build(expression: str, exported: Any, known: Any, path: str, depth: int) ->
             members.append(f'"{name}" := {member}')
         return f"case when {expression} is not null then struct_pack({', '.join(members)}) end"
     if known.id == "list" and (elements := _see_list(exported)):
-        element = f"x{depth}"
+        element = _name_element(depth)
         inner = _build(element + elements.of_element, elements.dtype, known.children[0][1], path, depth + 1)
         return f"list_transform({expression}{elements.of_list}, lambda {element}: {inner})"
     if _is_open_json(exported, known):
         # a list of one names the parsed value, so that each row is parsed once and not for each of its fields
-        element = f"x{depth}"
+        element = _name_element(depth)
         inner = _build(element, _as_text(known), known, path, depth + 1)
         value = f"list_transform([{_parse_json(expression, known)}], lambda {element}: {inner})[1]"
         return f"case when json_type({expression}) = '{_json_kind(known)}' then {value} end"
     if _is_date_as_date(exported, path):
         return f"strftime({expression}, '%Y%m%d')"
-    if exported.id in _NESTED or known.id in _NESTED:
+    if exported.id in NESTED or known.id in NESTED:
         return f"null::{known}"
     if known.id == "varchar" and exported.id in _FLOATS:
         # Whole numbers read as floats are ids that shared their column with nulls: 123, not 123.0.
@@ -244,6 +252,10 @@ def _build(expression: str, exported: Any, known: Any, path: str, depth: int) ->
     if condition is None:
         return f"cast({expression} as {known})"
     return f"case when not ({condition}) then try_cast({expression} as {known}) end"
+
+
+def _name_element(depth: int) -> str:
+    return f'"an element at {depth}"'
 
 
 def _is_open_json(exported: Any, known: Any) -> bool:
@@ -259,7 +271,9 @@ def _list_odd_shapes(expression: str, known: Any, path: str, json_path: str = "$
     """Yield path, condition and expected type for each place where a record or a list must be and something else is."""
     is_odd = f"not in ('{_json_kind(known)}', 'NULL')"
     if "[*]" in json_path:  # such a path leads to a list of values
-        odd = f"list_filter(json_extract({expression}, '{json_path}'), lambda j: json_type(j) {is_odd})"
+        odd = (
+            f"list_filter(json_extract({expression}, '{json_path}'), lambda {_ELEMENT}: json_type({_ELEMENT}) {is_odd})"
+        )
         yield path, f"(len({odd}) > 0)", known
     else:
         yield path, f"(json_type({expression}, '{json_path}') {is_odd})", known

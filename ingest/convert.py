@@ -10,14 +10,19 @@ from typing import Any
 import duckdb
 
 from foundation.errors import FunnelhouseError
-from ingest.cast import AS_EXPORTED, Field, compare_columns, list_doubts, write_cast
+from ingest.cast import AS_EXPORTED, NESTED, Field, compare_columns, list_doubts, write_cast
 from ingest.names import Form
+from ingest.printable import as_line
 from warehouse.ga4_schema import EVENT_COLUMNS, REQUIRED_COLUMNS
 
 # NDJSON leaves nulls out, and a day of cookieless pings alone has no pseudo id at all.
 _MAY_BE_ABSENT_IN_NDJSON = {"user_pseudo_id"}
 # What readers of the lake add to each row, and what is added here: an exported column of such a name gets another one.
 _RESERVED = {"filename", "file_row_number", "__row"}
+# BigQuery has no table with more; each takes memory to read and to write, whatever it holds.
+_MOST_FIELDS = 10_000
+# Nor one with deeper records; DuckDB takes twice as long to read a column of Parquet for each list around its values.
+_MOST_LISTS = 15
 _READ_NDJSON = "format = 'newline_delimited', compression = 'none', hive_partitioning = false"
 
 
@@ -34,8 +39,9 @@ class UnreadableFileError(FunnelhouseError):
         is_final: bool = True,
     ) -> None:
         """`is_final` says that trying again is of no use before the file changes."""
-        super().__init__(reason)
-        self.reason, self.what_to_do, self.row, self.column = reason, what_to_do, row, column
+        # a reason quotes the file, which may hold anything
+        self.reason, self.what_to_do, self.row, self.column = as_line(reason), what_to_do, row, column
+        super().__init__(self.reason)
         self.is_final = is_final
 
 
@@ -94,6 +100,7 @@ def _write_parquet(connection: duckdb.DuckDBPyConnection, source: Path, target: 
     exported = _describe(connection, plain)
     known = _known_fields(connection)
     _require_columns([name for name, _ in exported], REQUIRED_COLUMNS)
+    _refuse_odd_schema(exported)
     is_as_known = [(name, str(dtype)) for name, dtype in exported[: len(known)]] == [
         (name, str(dtype)) for name, dtype in known
     ]
@@ -125,13 +132,15 @@ def _write_ndjson(connection: duckdb.DuckDBPyConnection, source: Path, target: P
         pairs = ", ".join(f"{quote_text(name)}: {quote_text(dtype)}" for name, dtype in columns.items())
         relation = f"read_json({quote_path(source)}, {_READ_NDJSON}, columns = {{{pairs}}}"
         _refuse_renamed_keys(connection, source, [name for name, _ in found])
-        return _write_cast(connection, relation, _describe(connection, relation + ")"), target, found_in_json=found)
+        exported = _describe(connection, relation + ")")
+        _refuse_odd_schema(exported)
+        return _write_cast(connection, relation, exported, target, found_in_json=found)
     except duckdb.Error as error:
         row = None if isinstance(error, duckdb.OutOfMemoryException) else _find_malformed_row(source)
         if row is None:
             raise
         raise UnreadableFileError(
-            f"row {row[0]} is not a JSON object: {row[1]}",
+            f"row {row[0]} {row[1]}",
             row=row[0],
             what_to_do="export this table again, or repair the row; the next run picks up the new file by itself",
         ) from error
@@ -252,21 +261,47 @@ def _require_columns(exported: list[str], required: Any) -> None:
         )
 
 
-def _type_to_read(found: Any, known: Any | None) -> str:
+def _refuse_odd_schema(exported: list[Field]) -> None:
+    """Refuse more columns, with the fields in them, or deeper lists than a table of BigQuery can have."""
+    count, rest = 0, [(name, dtype, 0) for name, dtype in exported]
+    while rest:
+        name, dtype, lists = rest.pop()
+        count += 1
+        if lists > _MOST_LISTS:
+            raise UnreadableFileError(
+                f"column {name} has lists in lists, more than {_MOST_LISTS} levels deep",
+                column=as_line(name),
+                what_to_do="export this table again, without this column if it is one of your own",
+            )
+        if dtype.id in NESTED:
+            inside = lists + (dtype.id in {"list", "array", "map"})
+            # an array has its size there, too
+            rest.extend((name, child, inside) for _, child in dtype.children if hasattr(child, "id"))
+    if count > _MOST_FIELDS:
+        raise UnreadableFileError(
+            f"it has {count:,} different columns and fields, and an events table has at most {_MOST_FIELDS:,}",
+            what_to_do="export this table again; the next run picks up the new file by itself",
+        )
+
+
+def _type_to_read(found: Any, known: Any | None, lists: int = 0) -> str:
     """The SQL type to read a JSON value as, so that reading never fails and never changes the value.
 
-    `found` is what the values look like, `known` what they must become later (None for unknown columns).
+    `found` is what the values look like, `known` what they must become later (None for unknown columns), `lists` how
+    many lists there are around them: in too many of them they stay text.
     """
     if found.id == "struct":
         if known is not None and known.id != "struct":
             return "JSON" if known.id == "list" else "VARCHAR"
         inner = {} if known is None else dict(known.children)
-        members = [(name, _type_to_read(dtype, inner.get(name.casefold()))) for name, dtype in found.children]
+        members = [(name, _type_to_read(dtype, inner.get(name.casefold()), lists)) for name, dtype in found.children]
         return f"STRUCT({', '.join(f'{_quote(name)} {dtype}' for name, dtype in members)})"
     if found.id == "list":
         if known is not None and known.id != "list":
             return "JSON" if known.id == "struct" else "VARCHAR"
-        return _type_to_read(found.children[0][1], None if known is None else known.children[0][1]) + "[]"
+        if lists == _MOST_LISTS:
+            return "JSON"
+        return _type_to_read(found.children[0][1], None if known is None else known.children[0][1], lists + 1) + "[]"
     if known is None:
         # JSON has numbers, booleans and strings; a string that looks like a date stays the string it was.
         # Parquet has no integer beyond 64 bits: such a number is kept as its digits.
@@ -300,7 +335,7 @@ def _has_values(connection: duckdb.DuckDBPyConnection, relation: str, name: str)
 
 
 def _find_malformed_row(path: Path) -> tuple[int, str] | None:
-    """The first line that is not a JSON object; read line by line, and only in a file that DuckDB has refused."""
+    """The first line that DuckDB refuses, and why; read line by line, and only in a file that DuckDB has refused."""
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
@@ -308,9 +343,13 @@ def _find_malformed_row(path: Path) -> tuple[int, str] | None:
             try:
                 value = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
             except ValueError as error:
-                return number, str(error)
+                return number, f"is not a JSON object: {error}"
+            except RecursionError:
+                return number, "is nested too deeply: no event of GA4 has more than a few levels"
             if not isinstance(value, dict):
-                return number, f"it is a {type(value).__name__}"
+                return number, f"is not a JSON object: it is a {type(value).__name__}"
+            if "" in value:
+                return number, "has a key without a name"
     return None
 
 

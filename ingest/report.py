@@ -6,6 +6,10 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ingest.printable import as_line
+
+_LONGEST_NAME = 80  # of a column; shops and visitors name them
+
 
 @dataclass(frozen=True)
 class LoadedDay:
@@ -80,7 +84,7 @@ class LoadReport:
 
 
 def _list_columns(what: str, columns: Collection[str]) -> str:
-    names = ", ".join(sorted(columns)[:4])
+    names = ", ".join(as_line(name, _LONGEST_NAME) for name in sorted(columns)[:4])
     return f"{_count(len(columns), 'column')} {what} ({names}{', …' if len(columns) > 4 else ''})"
 
 
