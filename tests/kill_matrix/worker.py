@@ -1,0 +1,185 @@
+"""Runs tasks in forked processes, and kills one at a chosen event: the imports, seconds of CPU, are paid once.
+
+An event is what a process does to the world: a rename, a copy, an fsync, a statement or a commit, a call to Slack.
+Reads one JSON order a line from standard input; prints `exit CODE` when its process has ended, -9 for a killed one.
+The tasks and everything below them are the product's own: only the functions that make the events are wrapped, so that
+a process dies by SIGKILL right before one, in the middle of one, or right after one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import sys
+import threading
+import time
+import traceback
+import urllib.request
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import dbt.adapters.duckdb
+import dbt.cli.main  # noqa: F401
+import duckdb
+
+from foundation.settings import Settings
+from ml.jobs.report import SEGMENTS
+from ml.jobs.train import train_models
+from tests.main_job import TASKS, run_main_job
+
+DETAIL_LENGTH = 200
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something a task did; `seconds` is how long it took."""
+
+    kind: str  # rename, copy, fsync, duckdb, sqlite, http
+    detail: str
+    seconds: float
+
+
+class Killer:
+    """Counts the events of a process, and ends it at the one that the order names."""
+
+    def __init__(self, kill: dict[str, Any] | None) -> None:
+        self.events: list[Event] = []
+        self._kill = kill
+        self._next = 0
+        self._lock = threading.Lock()
+
+    def around(self, kind: str, detail: str, work: Callable[[], Any]) -> Any:
+        """Do `work`, which is one event."""
+        with self._lock:  # dbt works in threads
+            index = self._next
+            self._next += 1
+        kill = self._kill if self._kill is not None and self._kill["event"] == index else None
+        if kill is not None and kill["phase"] == "before":
+            die()
+        if kill is not None and kill["phase"] == "during":
+            threading.Thread(target=_die_after, args=[kill["seconds"]], daemon=True).start()
+        started = time.monotonic()
+        result = work()
+        if kill is not None:  # after it; an event that was quicker than last time counts as that, too
+            die()
+        self.events.append(Event(kind, detail[:DETAIL_LENGTH], time.monotonic() - started))
+        return result
+
+
+def die() -> None:
+    """End this process as the kernel ends one that has eaten all memory: no handler, no `finally`."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _die_after(seconds: float) -> None:
+    time.sleep(seconds)
+    die()
+
+
+def instrument(killer: Killer) -> None:
+    """Wrap what makes the events."""
+    _wrap_files(killer)
+    _wrap_duckdb(killer)
+    _wrap_sqlite(killer)
+    _wrap_http(killer)
+
+
+def _wrap_files(killer: Killer) -> None:
+    def wrap(module: Any, name: str, kind: str) -> None:
+        function = getattr(module, name)
+
+        def wrapped(*args: Any, **options: Any) -> Any:
+            detail = " -> ".join(str(arg) for arg in args[:2])
+            return killer.around(kind, detail, lambda: function(*args, **options))
+
+        setattr(module, name, wrapped)
+
+    for name in ("rename", "replace"):  # those of pathlib, too, end here
+        wrap(os, name, "rename")
+    wrap(os, "fsync", "fsync")
+    wrap(shutil, "copyfile", "copy")
+
+
+def _wrap_duckdb(killer: Killer) -> None:
+    for name in ("execute", "executemany"):
+        function = getattr(duckdb.DuckDBPyConnection, name)
+
+        def wrapped(self: Any, query: Any, *args: Any, _function: Any = function, **options: Any) -> Any:
+            return killer.around("duckdb", str(query).strip(), lambda: _function(self, query, *args, **options))
+
+        setattr(duckdb.DuckDBPyConnection, name, wrapped)
+
+
+def _wrap_sqlite(killer: Killer) -> None:
+    class Connection(sqlite3.Connection):
+        def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+            work = super().execute
+            if sql not in ("commit", "begin immediate"):
+                return work(sql, *args)
+            cursor: sqlite3.Cursor = killer.around("sqlite", sql, lambda: work(sql, *args))
+            return cursor
+
+    connect = sqlite3.connect
+
+    def wrapped(*args: Any, **options: Any) -> sqlite3.Connection:
+        return connect(*args, factory=Connection, **options)
+
+    sqlite3.connect = wrapped  # type: ignore[assignment]
+
+
+def _wrap_http(killer: Killer) -> None:
+    function = urllib.request.OpenerDirector.open
+
+    def wrapped(self: Any, request: Any, *args: Any, **options: Any) -> Any:
+        url = request if isinstance(request, str) else request.full_url
+        return killer.around("http", url.split("?")[0], lambda: function(self, request, *args, **options))
+
+    urllib.request.OpenerDirector.open = wrapped  # type: ignore[method-assign]
+
+
+def run(order: dict[str, Any]) -> None:
+    """One process's work: a whole run, or some of its tasks."""
+    settings = Settings(**order["settings"])
+    killer = Killer(order.get("kill"))
+    if order.get("kill") or order.get("trace"):
+        instrument(killer)
+    for name in order["tasks"]:
+        if name == "all":
+            run_main_job(settings, run_id=order["run_id"])
+        elif name == "train_models":
+            train_models(settings, names=order.get("models", [SEGMENTS]))
+        else:
+            TASKS[name](settings, order["run_id"])
+    if order.get("trace"):
+        Path(order["trace"]).write_text(json.dumps([asdict(event) for event in killer.events]), encoding="utf-8")
+    if order.get("kill"):  # the task has ended, and nobody has been told
+        die()
+
+
+def main() -> None:
+    """Serve orders until standard input ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what the tasks print is no answer
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                run(json.loads(line))
+                code = 0
+            except Exception:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        _, status = os.waitpid(pid, 0)
+        print(f"exit {os.waitstatus_to_exitcode(status)}", file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
