@@ -24,7 +24,7 @@ from tests.kill_matrix.home import open_home
 from tests.kill_matrix.matrix import Kill, kill_and_compare, list_points, prepare, prepare_training
 from tests.main_job import TASKS
 
-SESSIONS = 7_000  # fewer, and there are not purchases enough to train from
+SESSIONS = 2_000
 
 
 def print_table(kills: list[Kill]) -> None:

@@ -97,7 +97,11 @@ def is_sound(settings: Settings) -> bool:
 
 def _read_table(state: sqlite3.Connection, table: str, clocks: set[str]) -> list[tuple[Any, ...]]:
     columns = [row["name"] for row in state.execute(f"pragma table_info({table})") if row["name"] not in clocks]
-    return sorted((tuple(row) for row in state.execute(f"select {', '.join(columns)} from {table}")), key=repr)
+    # how late the newest day is depends on when that is asked
+    rows = state.execute(
+        f"select {', '.join(columns)} from {table} where {'rule' if 'rule' in columns else 'null'} is not 'data_late'"
+    )
+    return sorted((tuple(row) for row in rows), key=repr)
 
 
 def _list_tables(connection: duckdb.DuckDBPyConnection, file: str) -> dict[str, list[str]]:

@@ -37,12 +37,16 @@ class Home:
         self.values: dict[str, Any] = {
             "home": str(folder / "home"),
             "property_timezone": "UTC",
+            # beside the home: the loader would look again at files that are copied with it
+            "source": str(folder / "shop" / "export"),
+            "alert_rules": str(Path(__file__).with_name("rules.yml")),
             "training_budget_seconds": 1,
             "slack_token": TOKEN,
             "slack_channel": CHANNEL_ID,
             "slack_base_url": slack.base_url,
         }
         self.settings = Settings(**self.values)
+        self.export = Path(self.values["source"])
         self._messages: dict[str, list[dict[str, Any]]] = {}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.kill_matrix.worker"],
@@ -109,11 +113,12 @@ def open_home(folder: Path) -> Iterator[Home]:
 def write_first_days(home: Home, sessions: int) -> None:
     """Write the sample shop, and hold its last days back."""
     end = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=6)
-    write_sample_shop(home.settings, SampleOptions(sessions=sessions, days=20, end_date=end), progress=False)
+    options = SampleOptions(sessions=sessions, days=20, end_date=end)
+    write_sample_shop(home.settings, options, out=home.folder / "shop", progress=False)
     held_back = home.folder / "held_back"
     held_back.mkdir()
-    newest = sorted(home.settings.sample_export_dir.glob("events_2*"))[-DAYS_HELD_BACK:]
-    intraday = home.settings.sample_export_dir.glob("events_intraday_*")
+    newest = sorted(home.export.glob("events_2*"))[-DAYS_HELD_BACK:]
+    intraday = home.export.glob("events_intraday_*")
     for path in [*newest, *intraday]:
         path.rename(held_back / path.name)
 
@@ -121,9 +126,9 @@ def write_first_days(home: Home, sessions: int) -> None:
 def deliver_last_days(home: Home) -> None:
     """Let the export change: new days with both incidents, a day rewritten, a file that cannot be read."""
     for path in (home.folder / "held_back").iterdir():
-        shutil.copy(path, home.settings.sample_export_dir / path.name)
-    deliver_rewritten_day(home.settings)
-    (home.settings.sample_export_dir / BROKEN_FILE).write_bytes(b"not a Parquet file")
+        shutil.copy(path, home.export / path.name)
+    deliver_rewritten_day(home.settings, out=home.folder / "shop")
+    (home.export / BROKEN_FILE).write_bytes(b"not a Parquet file")
 
 
 def promote_all(settings: Settings) -> None:

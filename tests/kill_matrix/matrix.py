@@ -51,7 +51,7 @@ def prepare(home: Home, *, sessions: int, trains: bool = True) -> Reference:
     The state before each task is kept under its name.
     """
     write_first_days(home, sessions)
-    _succeed(home, "all", run_id="first")
+    _succeed(home, "all", run_id="first", modules=str(home.folder / "modules.json"))
     home.keep("train_models")
     if trains:
         _succeed(home, "train_models", run_id="training", models=list(MODEL_NAMES))
@@ -150,7 +150,7 @@ def _build_clean(home: Home, reference: Reference) -> None:
     """Build everything from the lake in a home that knows nothing but the export and the models."""
     home.restore("load_changed_days")
     for path in home.settings.home.iterdir():
-        if path.name not in ("models", "sample_shop"):
+        if path.name != "models":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     _succeed(home, "all", run_id="clean")
     shutil.copy(home.settings.published_path, reference.clean)

@@ -8,6 +8,8 @@ a process dies by SIGKILL right before one, in the middle of one, or right after
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 import shutil
@@ -28,11 +30,15 @@ import dbt.cli.main  # noqa: F401
 import duckdb
 
 from foundation.settings import Settings
+from ml.core import propensity
 from ml.jobs.report import SEGMENTS
 from ml.jobs.train import train_models
 from tests.main_job import TASKS, run_main_job
 
 DETAIL_LENGTH = 200
+FEW_PURCHASES = 8  # are enough to train from, here: so small a shop costs little
+# Packages whose modules take long to import.
+PRELOADED = {"dbt", "great_expectations", "matplotlib", "pandas", "pyarrow", "scipy", "skops", "slack_sdk", "sklearn"}
 
 
 @dataclass(frozen=True)
@@ -142,6 +148,14 @@ def _wrap_http(killer: Killer) -> None:
     urllib.request.OpenerDirector.open = wrapped  # type: ignore[method-assign]
 
 
+def preload(names: list[str]) -> None:
+    """Import what a process had imported by its end, so that the next ones need not."""
+    for name in names:
+        if name.partition(".")[0] in PRELOADED and name not in sys.modules:
+            with contextlib.suppress(ImportError):  # some exist only once something has run
+                importlib.import_module(name)
+
+
 def run(order: dict[str, Any]) -> None:
     """One process's work: a whole run, or some of its tasks."""
     settings = Settings(**order["settings"])
@@ -152,11 +166,15 @@ def run(order: dict[str, Any]) -> None:
         if name == "all":
             run_main_job(settings, run_id=order["run_id"])
         elif name == "train_models":
+            for limit in ("TRAIN", "TEST", "POINT", "FOLD"):
+                setattr(propensity, f"MIN_{limit}_POSITIVES", FEW_PURCHASES)
             train_models(settings, names=order.get("models", [SEGMENTS]))
         else:
             TASKS[name](settings, order["run_id"])
     if order.get("trace"):
         Path(order["trace"]).write_text(json.dumps([asdict(event) for event in killer.events]), encoding="utf-8")
+    if order.get("modules"):
+        Path(order["modules"]).write_text(json.dumps(sorted(sys.modules)), encoding="utf-8")
     if order.get("kill"):  # the task has ended, and nobody has been told
         die()
 
@@ -178,6 +196,9 @@ def main() -> None:
                 sys.stderr.flush()
                 os._exit(code)
         _, status = os.waitpid(pid, 0)
+        modules = json.loads(line).get("modules")
+        if modules and Path(modules).exists():
+            preload(json.loads(Path(modules).read_text(encoding="utf-8")))
         print(f"exit {os.waitstatus_to_exitcode(status)}", file=answers, flush=True)
 
 
