@@ -230,7 +230,11 @@ class SlackSender:
         channel_id = thread.channel_id if thread else self._find_channel_id()
         if channel_id is None:
             return None
-        window: dict[str, Any] = {"oldest": f"{since - _CLOCK_TOLERANCE_SECONDS:.6f}", "limit": 200, "include_all_metadata": True}
+        window: dict[str, Any] = {
+            "oldest": f"{since - _CLOCK_TOLERANCE_SECONDS:.6f}",
+            "limit": 200,
+            "include_all_metadata": True,
+        }
         cursor: str | None = None
         try:
             while True:

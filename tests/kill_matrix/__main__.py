@@ -62,7 +62,10 @@ def main() -> int:
             kills.append(kill)
             where = "end" if point.event is None else f"{point.moment} event {point.event}"
             result = "equal" if not kill.differences else "DIFFERS"
-            print(f"{point.task} {point.phase} ({where}: {point.detail}), {way}: {result}, {kill.seconds:.0f} s", flush=True)
+            print(
+                f"{point.task} {point.phase} ({where}: {point.detail}), {way}: {result}, {kill.seconds:.0f} s",
+                flush=True,
+            )
             for difference in kill.differences:
                 print(f"    {difference}", flush=True)
     print_table(kills)

@@ -28,12 +28,20 @@ STATE_CLOCKS = {
     "quarantined_files": {"quarantined_at", "resolved_at"},
 }  # fmt: skip
 # What a run notes about itself and those before it; a full build has other things to do than an incremental one.
-ABOUT_THE_BUILD = ("intermediate.int_touched", "ops.touched_dates", "ops.build_info", "ops.validation_results", "ops.alert_")
+ABOUT_THE_BUILD = (
+    "intermediate.int_touched",
+    "ops.touched_dates",
+    "ops.build_info",
+    "ops.validation_results",
+    "ops.alert_",
+)
 # Results of the run that was killed stand beside those of the one that came after.
 _CONDITIONS = {"ops.validation_results": "where run_id = (select run_id from {file}.ops.build_info)"}
 
 
-def compare_published(left: Path, right: Path, *, without_build: bool = False, versions_differ: bool = False) -> list[str]:
+def compare_published(
+    left: Path, right: Path, *, without_build: bool = False, versions_differ: bool = False
+) -> list[str]:
     """How two warehouses differ, table by table; `without_build`: one of them may be a full rebuild."""
     with duckdb.connect(config={"threads": 2}) as connection:
         for name, path in (("l", left), ("r", right)):
@@ -49,9 +57,7 @@ def compare_published(left: Path, right: Path, *, without_build: bool = False, v
             if tables["l"][table] != tables["r"][table]:
                 differences.append(f"{table}: other columns")
                 continue
-            columns = ", ".join(
-                _mask(column, versions_differ) for column in tables["l"][table] if column not in CLOCKS
-            )
+            columns = ", ".join(_mask(column, versions_differ) for column in tables["l"][table] if column not in CLOCKS)
             selects = [
                 f"select {columns} from {file}.{table} {_CONDITIONS.get(table, '').format(file=file)}"
                 for file in ("l", "r")

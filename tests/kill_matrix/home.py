@@ -52,7 +52,12 @@ class Home:
             [sys.executable, "-m", "tests.kill_matrix.worker"],
             cwd=PROJECT_DIR,
             # threads do not survive a fork
-            env={**os.environ, "FUNNELHOUSE_ENV_FILE": os.devnull, "OPENBLAS_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1"},
+            env={
+                **os.environ,
+                "FUNNELHOUSE_ENV_FILE": os.devnull,
+                "OPENBLAS_NUM_THREADS": "1",
+                "NO_PROXY": "127.0.0.1",
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -7,6 +7,7 @@ import random
 import shutil
 import time
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -37,15 +38,15 @@ class Reference:
     """What runs leave that nobody has killed."""
 
     published: Path
-    clean: Path  # a full rebuild from the same lake, with the same champions
     lake: dict[str, Any]
     state: dict[str, Any]
     messages: Counter[str]
     traces: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    clean: Path | None = None  # a full rebuild from the same lake, with the same champions
     trained: Path | None = None
 
 
-def prepare(home: Home, *, sessions: int, trains: bool = True) -> Reference:
+def prepare(home: Home, *, sessions: int) -> Reference:
     """Publish the shop with scores, let the export change, and run each task once without a kill.
 
     The state before each task is kept under its name.
@@ -53,28 +54,38 @@ def prepare(home: Home, *, sessions: int, trains: bool = True) -> Reference:
     write_first_days(home, sessions)
     _succeed(home, "all", run_id="first", modules=str(home.folder / "modules.json"))
     home.keep("train_models")
-    if trains:
-        _succeed(home, "train_models", run_id="training", models=list(MODEL_NAMES))
-        promote_all(home.settings)
-    else:
-        _succeed(home, "train_models", run_id="training")
+    _succeed(home, "train_models", run_id="training", models=list(MODEL_NAMES))
+    promote_all(home.settings)
     _succeed(home, "all", run_id="scored")
     deliver_last_days(home)
+    reference = run_for_reference(home)
+    _build_clean(home, reference)
+    return reference
+
+
+def prepare_briefly(home: Home, *, sessions: int, skipping: Collection[str]) -> Reference:
+    """The same without models, without a full rebuild to compare with, and without some of the tasks."""
+    write_first_days(home, sessions)
+    order = {"skipping": list(skipping), "modules": str(home.folder / "modules.json")}
+    _succeed(home, "all", run_id="first", **order)
+    deliver_last_days(home)
+    return run_for_reference(home, skipping=skipping)
+
+
+def run_for_reference(home: Home, *, skipping: Collection[str] = ()) -> Reference:
+    """Run each task once without a kill; the state before each is kept under its name."""
     traces = {}
-    for task in TASKS:
+    for task in [task for task in TASKS if task not in skipping]:
         home.keep(task)
         traces[task] = home.trace(task, "second")
     published = shutil.copy(home.settings.published_path, home.folder / "reference.duckdb")
-    reference = Reference(
+    return Reference(
         published=Path(published),
-        clean=home.folder / "clean.duckdb",
         lake=read_lake(home.settings),
         state=read_state(home.settings),
         messages=home.count_messages(),
         traces=traces,
     )
-    _build_clean(home, reference)
-    return reference
 
 
 def prepare_training(home: Home, reference: Reference) -> None:
@@ -122,7 +133,9 @@ def compare_all(home: Home, reference: Reference) -> list[str]:
     """How what is there differs from what the runs left that nobody killed."""
     published = home.settings.published_path
     differences = compare_published(published, reference.published)
-    differences += [f"full rebuild: {text}" for text in compare_published(published, reference.clean, without_build=True)]
+    if reference.clean is not None:
+        rebuilt = compare_published(published, reference.clean, without_build=True)
+        differences += [f"full rebuild: {text}" for text in rebuilt]
     if (lake := read_lake(home.settings)) != reference.lake:
         differences.append(f"the lake: {_differing(lake, reference.lake)}")
     if (state := read_state(home.settings)) != reference.state:
@@ -153,6 +166,7 @@ def _build_clean(home: Home, reference: Reference) -> None:
         if path.name != "models":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     _succeed(home, "all", run_id="clean")
+    reference.clean = home.folder / "clean.duckdb"
     shutil.copy(home.settings.published_path, reference.clean)
     differences = compare_published(reference.published, reference.clean, without_build=True)
     assert not differences, "without any kill:\n" + "\n".join(differences)

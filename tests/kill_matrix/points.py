@@ -51,7 +51,7 @@ class Point:
 
     def to_order(self) -> dict[str, Any]:
         """As the worker takes it."""
-        return {"event": self.event, "phase": self.moment, "seconds": self.seconds}
+        return {"task": self.task, "event": self.event, "phase": self.moment, "seconds": self.seconds}
 
 
 def find_commits(task: str, events: list[dict[str, Any]]) -> list[int]:
@@ -76,9 +76,10 @@ def choose_points(
     assert commits, f"{task} did nothing for good: {sorted({event['kind'] for event in events})}"
     first, last = commits[0], commits[-1]
     points = [
-        Point(task, "before", index, detail=_describe(events[index])) for index in _spread(range(first + 1), before)[::-1]
+        Point(task, "before", index, detail=_describe(events[index]))
+        for index in _spread(range(first + 1), before)[::-1]
     ]
-    for index in _spread(commits, during):
+    for index in sorted({commits[(2 * part + 1) * len(commits) // (2 * during)] for part in range(during)}):
         seconds = draw.uniform(0, events[index]["seconds"])
         points.append(Point(task, "during", index, "during", seconds, _describe(events[index])))
     later = _spread(range(last + 1, len(events)), after - 2)

@@ -22,6 +22,7 @@ import traceback
 import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,20 +52,32 @@ class Event:
 
 
 class Killer:
-    """Counts the events of a process, and ends it at the one that the order names."""
+    """Counts the events of each task, and ends the process at the one that the order names."""
 
     def __init__(self, kill: dict[str, Any] | None) -> None:
         self.events: list[Event] = []
         self._kill = kill
+        self._task: str | None = None
         self._next = 0
         self._lock = threading.Lock()
+
+    def within(self, task: str, work: Callable[[], Any]) -> Any:
+        """Do `work`, which is one task."""
+        self._task, self._next = task, 0
+        result = work()
+        self._task = None
+        if self._kill is not None and self._kill["task"] == task:
+            die()  # it has ended, and nobody has been told
+        return result
 
     def around(self, kind: str, detail: str, work: Callable[[], Any]) -> Any:
         """Do `work`, which is one event."""
         with self._lock:  # dbt works in threads
             index = self._next
             self._next += 1
-        kill = self._kill if self._kill is not None and self._kill["event"] == index else None
+        kill = self._kill
+        if kill is not None and (kill["task"], kill["event"]) != (self._task, index):
+            kill = None
         if kill is not None and kill["phase"] == "before":
             die()
         if kill is not None and kill["phase"] == "during":
@@ -162,21 +175,31 @@ def run(order: dict[str, Any]) -> None:
     killer = Killer(order.get("kill"))
     if order.get("kill") or order.get("trace"):
         instrument(killer)
+    for name, task in TASKS.items():
+        TASKS[name] = partial(_run_task, killer, name, task)
     for name in order["tasks"]:
         if name == "all":
-            run_main_job(settings, run_id=order["run_id"])
+            run_main_job(settings, run_id=order["run_id"], skipping=order.get("skipping", ()))
         elif name == "train_models":
-            for limit in ("TRAIN", "TEST", "POINT", "FOLD"):
-                setattr(propensity, f"MIN_{limit}_POSITIVES", FEW_PURCHASES)
-            train_models(settings, names=order.get("models", [SEGMENTS]))
+            killer.within(name, lambda: _train(settings, order.get("models", [SEGMENTS])))
         else:
             TASKS[name](settings, order["run_id"])
     if order.get("trace"):
         Path(order["trace"]).write_text(json.dumps([asdict(event) for event in killer.events]), encoding="utf-8")
     if order.get("modules"):
         Path(order["modules"]).write_text(json.dumps(sorted(sys.modules)), encoding="utf-8")
-    if order.get("kill"):  # the task has ended, and nobody has been told
-        die()
+
+
+def _run_task(
+    killer: Killer, name: str, task: Callable[[Settings, str], object], settings: Settings, run_id: str
+) -> object:
+    return killer.within(name, lambda: task(settings, run_id))
+
+
+def _train(settings: Settings, names: list[str]) -> None:
+    for limit in ("TRAIN", "TEST", "POINT", "FOLD"):
+        setattr(propensity, f"MIN_{limit}_POSITIVES", FEW_PURCHASES)
+    train_models(settings, names=names)
 
 
 def main() -> None:

@@ -19,7 +19,13 @@ from alerts.detection.evaluation import evaluate_rules
 from alerts.rules.book import RuleBook
 from foundation.state import open_state
 from ml.core.contract import Feature, FeatureContract
-from ml.core.drift import FeatureDrift, TooFewDaysError, measure_calibration_drift, measure_feature_drift, measure_rate_drift
+from ml.core.drift import (
+    FeatureDrift,
+    TooFewDaysError,
+    measure_calibration_drift,
+    measure_feature_drift,
+    measure_rate_drift,
+)
 from ml.io.registry import LAST_REPORT_FILE, ModelRegistry
 from ml.jobs.drift import DriftReport, ModelDrift, _remember, explain_retraining, measure_drift
 from ml.jobs.report import FULL, MODEL_NAMES, PRECHECKOUT
@@ -196,7 +202,14 @@ def test_new_days_bring_a_training_only_where_something_has_drifted(home: HomeSe
 
 
 def test_the_alert_rule_reads_what_was_measured_last_whatever_the_clock_said(home: HomeSettings) -> None:
-    rule = {"name": "drift", "kind": "model_drift", "description": "d", "severity": "info", "owner": "o", "runbook": "r"}
+    rule = {
+        "name": "drift",
+        "kind": "model_drift",
+        "description": "d",
+        "severity": "info",
+        "owner": "o",
+        "runbook": "r",
+    }
     with open_state(home) as state:  # a table of an older version
         state.execute(
             "create table model_drift (measured_at text, model text, version text, measure text, value real, "

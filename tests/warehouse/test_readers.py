@@ -49,7 +49,9 @@ def publish_version(settings: Settings, version: int) -> None:
                 f"create or replace table marts.{table} as select {version} as version from range({1000 * version})"
             )
         connection.execute("create schema if not exists intermediate")
-        connection.execute("create or replace table intermediate.int_days (is_provisional boolean, complete_at timestamp)")
+        connection.execute(
+            "create or replace table intermediate.int_days (is_provisional boolean, complete_at timestamp)"
+        )
         connection.execute("create or replace table ops.built_partitions (event_date date, content_hash varchar)")
     assert publish(settings, run_id=f"run-{version}")
 

@@ -116,7 +116,9 @@ def test_a_provisional_day_that_has_become_complete_is_a_reason(settings: Settin
 
 def test_a_day_that_a_clock_ahead_has_called_complete_is_a_reason(published: Settings) -> None:
     last_hour = dt.datetime(2026, 8, 4, 23, 59, tzinfo=dt.UTC)
-    assert plan_build(published, now=last_hour).reasons == ["1 days were called complete too early: the clock was ahead"]
+    assert plan_build(published, now=last_hour).reasons == [
+        "1 days were called complete too early: the clock was ahead"
+    ]
     assert plan_build(published, now=last_hour + dt.timedelta(minutes=1)).reasons == []
 
 

@@ -129,9 +129,7 @@ def test_a_missed_run_is_told_in_time_although_the_last_success_was_noted_by_a_c
 
 
 @pytest.mark.parametrize("change", ["2026-03-29", "2026-10-25"])
-def test_no_run_is_missed_because_the_clocks_have_changed(
-    make_settings: Callable[..., Settings], change: str
-) -> None:
+def test_no_run_is_missed_because_the_clocks_have_changed(make_settings: Callable[..., Settings], change: str) -> None:
     settings = make_settings(property_timezone="Europe/Berlin", missed_run_after_hours=26)
     morning = dt.datetime.combine(dt.date.fromisoformat(change), dt.time(7), tzinfo=settings.zone)
     for offset in (-1, 0, 1):  # 23 or 25 hours apart
