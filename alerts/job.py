@@ -10,7 +10,7 @@ from alerts.channels.delivery import Delivery
 from alerts.channels.folder import message_path
 from alerts.incidents import store
 from alerts.incidents.check import Decision, check_rules
-from alerts.incidents.escalation import escalate_and_wake
+from alerts.incidents.escalation import escalate_and_wake, set_clock_right
 from alerts.incidents.runs import check_schedule, report_success
 from alerts.incidents.sending import deliver_outbox
 from alerts.rules.loading import load_usable_rules
@@ -71,6 +71,7 @@ def follow_up(settings: Settings, *, run_id: str, as_of: dt.datetime | None = No
     moment = (as_of or dt.datetime.now(dt.UTC)).astimezone(settings.zone)
     rules = {rule.name: rule for rule in load_usable_rules(settings.alert_rules).book.rules}
     with open_alerts(settings) as state:
+        set_clock_right(state, moment=moment)
         touched = set(escalate_and_wake(state, settings, rules, run_id=run_id, moment=moment))
         if (missed := check_schedule(state, settings, moment=moment)) is not None:
             touched.add(missed)

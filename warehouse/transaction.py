@@ -61,15 +61,22 @@ def plan_build(settings: Settings, *, now: dt.datetime | None = None) -> BuildPl
         if fingerprint != project_fingerprint(settings):
             return BuildPlan(["the SQL or a setting that it depends on has changed"], all_dates, True)
         clock = (now or dt.datetime.now(dt.UTC)).astimezone(dt.UTC).replace(tzinfo=None)
-        (matured,) = _one(
+        matured, rejuvenated = _one(
             connection,
-            f"select count(*) from intermediate.int_days where is_provisional and complete_at <= timestamp '{clock}'",
+            f"""
+            select
+                count(*) filter (where is_provisional and complete_at <= timestamp '{clock}'),
+                count(*) filter (where not is_provisional and complete_at > timestamp '{clock}')
+            from intermediate.int_days
+            """,
         )
     current = {day.isoformat(): manifest.content_hash for day, manifest in manifests.items()}
     touched = sorted(day for day in built.keys() | current.keys() if built.get(day) != current.get(day))
     reasons = [f"{len(touched)} days are new, rewritten or gone"] if touched else []
     if matured:
         reasons.append(f"{matured} provisional days have become complete")
+    if rejuvenated:
+        reasons.append(f"{rejuvenated} days were called complete too early: the clock was ahead")
     if champions != json.dumps(read_champion_versions(settings.models_dir), sort_keys=True):
         reasons.append("the champion models have changed")
     return BuildPlan(reasons, touched, False)
@@ -170,11 +177,15 @@ def publish(settings: Settings, *, run_id: str) -> bool:
     Raises `PublicationError` when there is no build of this run.
     """
     if not settings.build_path.exists():
-        if settings.published_path.exists() and _run_id_of_published(settings) == run_id:
-            return False
+        if settings.published_path.exists():
+            with open_published(settings) as connection:
+                published_run_id, answered = _read_identity(connection)
+            if published_run_id == run_id:
+                _forget_rebuild_request(settings, answered)  # killed after the rename, this is what was left to do
+                return False
         raise PublicationError(f"nothing to publish: {settings.build_path} does not exist; run the build again")
     with open_build(settings) as connection:
-        build_run_id, answered = _one(connection, "select run_id, rebuild_request from ops.build_info")
+        build_run_id, answered = _read_identity(connection)
         if build_run_id != run_id:
             raise PublicationError(
                 f"the build file belongs to run {build_run_id!r}, not to {run_id!r}; run the build again"
@@ -187,8 +198,7 @@ def publish(settings: Settings, *, run_id: str) -> bool:
         settings.build_path.chmod(stat.S_IMODE(settings.published_path.stat().st_mode))
     sync(settings.build_path)
     settings.build_path.replace(settings.published_path)
-    if answered is not None and _read_rebuild_request(settings) == answered:
-        _rebuild_request(settings).unlink()
+    _forget_rebuild_request(settings, answered)
     sync(settings.published_path.parent)
     return True
 
@@ -236,10 +246,16 @@ def _read_rebuild_request(settings: Settings) -> str | None:
     return path.read_text(encoding="utf-8") if path.exists() else None
 
 
-def _run_id_of_published(settings: Settings) -> str:
-    with open_published(settings) as connection:
-        (run_id,) = _one(connection, "select run_id from ops.build_info")
-    return str(run_id)
+def _forget_rebuild_request(settings: Settings, answered: str | None) -> None:
+    """Take back the request that a build has answered; a later one stays."""
+    if answered is not None and _read_rebuild_request(settings) == answered:
+        _rebuild_request(settings).unlink()
+
+
+def _read_identity(connection: duckdb.DuckDBPyConnection) -> tuple[str, str | None]:
+    """Which run has built a warehouse, and which request for a full rebuild that answered."""
+    run_id, answered = _one(connection, "select run_id, rebuild_request from ops.build_info")
+    return str(run_id), answered
 
 
 def _remove_database(path: Path) -> None:

@@ -171,6 +171,25 @@ def count_pending(state: sqlite3.Connection) -> int:
     return int(state.execute("select count(*) from alert_outbox where status = 'pending'").fetchone()[0])
 
 
+def shorten_holds(state: sqlite3.Connection, *, now: dt.datetime) -> None:
+    """Let no message wait for more than a day: quiet hours are shorter, so a clock that was ahead has held it back.
+
+    The hour at which it goes out stays.
+    """
+    day = dt.timedelta(days=1)
+    rows = state.execute(
+        "select outbox_id, not_before from alert_outbox where status = 'pending' and not_before > ?",
+        ((now.astimezone(dt.UTC) + day).isoformat(timespec="seconds"),),
+    ).fetchall()
+    for row in rows:
+        until = dt.datetime.fromisoformat(row["not_before"])
+        until -= (until - now) // day * day
+        state.execute(
+            "update alert_outbox set not_before = ? where outbox_id = ?",
+            (until.isoformat(timespec="seconds"), row["outbox_id"]),
+        )
+
+
 def note_attempt(state: sqlite3.Connection, message: QueuedMessage) -> bool:
     """Say before a message goes out that a copy of it may be out.
 

@@ -36,6 +36,8 @@ from alerts.text import read_count
 log = logging.getLogger(__name__)
 
 METADATA_EVENT = "funnelhouse_alert"
+# The clock of this machine may have been a day ahead of Slack's when a message was queued.
+_CLOCK_TOLERANCE_SECONDS = 2 * 86_400
 # `SlackSender` repeats these itself: it looks for what a lost answer has left behind, and counts the attempts.
 _REPEATED_BY_SENDER = ("chat.postMessage", "chat.update")
 _CONNECTION_ERRORS = (URLError, ConnectionError, TimeoutError, HTTPException)
@@ -228,8 +230,11 @@ class SlackSender:
         channel_id = thread.channel_id if thread else self._find_channel_id()
         if channel_id is None:
             return None
-        # An hour of slack for clocks that differ.
-        window: dict[str, Any] = {"oldest": f"{since - 3600:.6f}", "limit": 200, "include_all_metadata": True}
+        window: dict[str, Any] = {
+            "oldest": f"{since - _CLOCK_TOLERANCE_SECONDS:.6f}",
+            "limit": 200,
+            "include_all_metadata": True,
+        }
         cursor: str | None = None
         try:
             while True:

@@ -236,7 +236,8 @@ def _make_check(
 
 def _hours_since_end(date: dt.date, moment: dt.datetime) -> float:
     end = dt.datetime.combine(date + dt.timedelta(days=1), dt.time(), moment.tzinfo)
-    return (moment - end).total_seconds() / 3600
+    # in UTC: between two local times of one zone Python counts the hand of the clock, which jumps twice a year
+    return (moment.astimezone(dt.UTC) - end.astimezone(dt.UTC)).total_seconds() / 3600
 
 
 def _localise(utc: dt.datetime, as_of: dt.datetime) -> dt.datetime:

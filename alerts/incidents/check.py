@@ -22,7 +22,7 @@ from alerts.incidents.announcing import (
     refresh_facts,
     to_member,
 )
-from alerts.incidents.escalation import escalate_and_wake
+from alerts.incidents.escalation import escalate_and_wake, set_clock_right
 from alerts.incidents.folding import Candidate, choose_leaders
 from alerts.incidents.investigation import Investigation
 from alerts.incidents.life import list_covered_days, record_checks, resolve_incidents
@@ -146,6 +146,7 @@ class _RuleCheck:
 
     def decide(self, checks: list[Check], *, left_out: set[str]) -> Decision:
         """Let incidents live, fold, queue; those of the rules that are `left_out` stay as they are."""
+        set_clock_right(self.state, moment=self.moment)
         before = {incident.incident_id: incident for incident in store.read_incidents(self.state)}
         dates = record_checks(self.state, checks, self.rules, run_id=self.run_id, now=self.now)
         self.excluded = store.read_excluded_days(self.state)

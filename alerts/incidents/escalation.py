@@ -15,6 +15,15 @@ from alerts.rules.book import Rule
 from foundation.settings import Settings
 
 
+def set_clock_right(state: sqlite3.Connection, *, moment: dt.datetime) -> None:
+    """Undo what would come late because the clock was ahead for a while: calls for help, reminders, messages held back.
+
+    `moment` is the present one.
+    """
+    store.forget_future(state, now=iso(moment.astimezone(dt.UTC)))
+    outbox.shorten_holds(state, now=moment)
+
+
 def escalate_and_wake(
     state: sqlite3.Connection, settings: Settings, rules: Mapping[str, Rule], *, run_id: str, moment: dt.datetime
 ) -> list[str]:

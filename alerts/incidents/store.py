@@ -324,10 +324,11 @@ def add_run_day(state: sqlite3.Connection, incident_id: str, date: dt.date, *, n
     state.execute(
         """
         update alert_incidents
-        set last_seen_date = ?, incident_days = incident_days + 1, updated_at = ?
+        set first_seen_date = min(first_seen_date, ?), last_seen_date = max(last_seen_date, ?),
+            incident_days = incident_days + 1, updated_at = ?
         where incident_id = ?
         """,
-        (date.isoformat(), now, incident_id),
+        (date.isoformat(), date.isoformat(), now, incident_id),
     )
 
 
@@ -511,6 +512,12 @@ def write_heartbeat(state: sqlite3.Connection, dag_id: str, *, is_scheduled: boo
         """,
         (dag_id, now, now if is_scheduled else None),
     )
+
+
+def forget_future(state: sqlite3.Connection, *, now: str) -> None:
+    """Move to `now` what a clock that was ahead has noted as later, where somebody counts the hours since then."""
+    state.execute("update alert_incidents set alerting_since = ? where alerting_since > ?", (now, now))
+    state.execute("update alert_heartbeats set succeeded_at = ? where succeeded_at > ?", (now, now))
 
 
 def remember_signature(state: sqlite3.Connection, signature: str, *, now: float, forget_after: float) -> bool:

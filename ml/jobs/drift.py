@@ -255,15 +255,21 @@ def _remember(settings: Settings, report: DriftReport) -> None:
             found = model.calibration
             rows.append((*start, "observed over predicted", found.ratio, 1.0, int(found.has_drifted)))
             rows.append((*start, "calibration slope", found.slope, 1.0, int(found.has_drifted)))
-    oldest = (dt.datetime.fromisoformat(report.measured_at) - dt.timedelta(days=settings.kept_result_days)).isoformat()
+    measured_at = dt.datetime.fromisoformat(report.measured_at)
+    oldest = (measured_at - dt.timedelta(days=settings.kept_result_days)).isoformat()
+    before = (measured_at - dt.timedelta(seconds=1)).isoformat()
     with open_state(settings) as state:
         state.execute(
             """
             create table if not exists model_drift (
                 measured_at text, model text, version text, measure text,
-                value real, reference real, has_drifted integer
+                value real, reference real, is_drifted integer
             )
             """
         )
+        if "has_drifted" in {row["name"] for row in state.execute("pragma table_info(model_drift)")}:
+            state.execute("alter table model_drift rename column has_drifted to is_drifted")  # as it was called once
+        # the newest measurement is the one with the latest moment, also after a clock that was ahead
+        state.execute("update model_drift set measured_at = ? where measured_at >= ?", (before, report.measured_at))
         state.execute("delete from model_drift where measured_at < ?", (oldest,))
         state.executemany("insert into model_drift values (?, ?, ?, ?, ?, ?, ?)", rows)

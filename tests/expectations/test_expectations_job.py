@@ -6,6 +6,7 @@ import datetime as dt
 import re
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,16 @@ def test_results_of_other_suites_and_runs_stay(settings: Settings) -> None:
     record_outcomes(settings, "landing", [outcome("one")], run_id="a", validated_at=now)
     assert sorted(read_results(settings, "a")) == ["one", "three"]
     assert sorted(read_results(settings, "b")) == ["four"]
+
+
+def test_the_newest_results_are_those_of_the_last_validation_whatever_the_clock_said(settings: Settings) -> None:
+    now = dt.datetime(2026, 8, 4, tzinfo=dt.UTC)
+    for run_id, shift in (("ahead", 1), ("right", 0), ("behind", -1)):
+        moment = now + dt.timedelta(days=shift)
+        record_outcomes(settings, "marts", [outcome()], run_id=run_id, validated_at=moment)
+        with closing(sqlite3.connect(settings.state_path)) as state:
+            newest = "select run_id from validation_results order by validated_at desc limit 1"
+            assert state.execute(newest).fetchall() == [(run_id,)]
 
 
 def small_suite(*expectations: dict[str, object]) -> Suite:

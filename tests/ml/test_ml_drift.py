@@ -15,12 +15,22 @@ import pandas as pd
 import pytest
 from conftest import FIRST_DAY, HomeSettings, Shop, make_shop, write_contract, write_tables
 
+from alerts.detection.evaluation import evaluate_rules
+from alerts.rules.book import RuleBook
+from foundation.state import open_state
 from ml.core.contract import Feature, FeatureContract
-from ml.core.drift import TooFewDaysError, measure_calibration_drift, measure_feature_drift, measure_rate_drift
+from ml.core.drift import (
+    FeatureDrift,
+    TooFewDaysError,
+    measure_calibration_drift,
+    measure_feature_drift,
+    measure_rate_drift,
+)
 from ml.io.registry import LAST_REPORT_FILE, ModelRegistry
-from ml.jobs.drift import explain_retraining, measure_drift
+from ml.jobs.drift import DriftReport, ModelDrift, _remember, explain_retraining, measure_drift
 from ml.jobs.report import FULL, MODEL_NAMES, PRECHECKOUT
 from ml.jobs.wording import describe_drift
+from warehouse.transaction import _copy_state
 
 CONTRACT = FeatureContract(
     "f",
@@ -189,6 +199,33 @@ def test_new_days_bring_a_training_only_where_something_has_drifted(home: HomeSe
     publish_again(home, longer)
     due = explain_retraining(home, MODEL_NAMES)
     assert set(due) == set(MODEL_NAMES) and "searches (PSI" in due[FULL]
+
+
+def test_the_alert_rule_reads_what_was_measured_last_whatever_the_clock_said(home: HomeSettings) -> None:
+    rule = {
+        "name": "drift",
+        "kind": "model_drift",
+        "description": "d",
+        "severity": "info",
+        "owner": "o",
+        "runbook": "r",
+    }
+    with open_state(home) as state:  # a table of an older version
+        state.execute(
+            "create table model_drift (measured_at text, model text, version text, measure text, value real, "
+            "reference real, has_drifted integer)"
+        )
+    now = dt.datetime(2026, 8, 4, tzinfo=dt.UTC)
+    for shift, has_drifted in ((1, True), (0, False), (-1, True)):
+        drift = FeatureDrift("searches", psi=0.5, null_99=0.1, limit=0.1, has_drifted=has_drifted)
+        measured_at = (now + dt.timedelta(days=shift)).isoformat()
+        _remember(home, DriftReport(measured_at, [ModelDrift(FULL, "v", features=(drift,))]))
+        with duckdb.connect() as warehouse:
+            warehouse.execute("create schema ops")
+            _copy_state(warehouse, home)
+            book = RuleBook.model_validate({"rules": [rule]})
+            [check] = evaluate_rules(warehouse, book, as_of=now, excluded={})
+        assert (check.verdict, check.dimension_value) == ("breach" if has_drifted else "normal", FULL)
 
 
 def test_age_and_a_missing_champion_are_reasons(home: HomeSettings) -> None:

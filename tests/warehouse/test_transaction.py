@@ -114,6 +114,14 @@ def test_a_provisional_day_that_has_become_complete_is_a_reason(settings: Settin
     assert plan_build(settings, now=later).reasons == ["1 provisional days have become complete"]
 
 
+def test_a_day_that_a_clock_ahead_has_called_complete_is_a_reason(published: Settings) -> None:
+    last_hour = dt.datetime(2026, 8, 4, 23, 59, tzinfo=dt.UTC)
+    assert plan_build(published, now=last_hour).reasons == [
+        "1 days were called complete too early: the clock was ahead"
+    ]
+    assert plan_build(published, now=last_hour + dt.timedelta(minutes=1)).reasons == []
+
+
 def test_a_changed_setting_means_a_full_rebuild(published: Settings) -> None:
     changed = published.model_copy(update={"property_timezone": "Europe/Berlin"})
     assert project_fingerprint(changed) != project_fingerprint(published)
@@ -243,7 +251,8 @@ def test_killed_builds_leave_what_was_published_and_the_next_one_completes(publi
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_kill_around_the_rename_is_made_good_by_the_retry(published: Settings, moment: str) -> None:
     """Killed just before or just after the published file is replaced: the retried publication ends the same way."""
-    begin(published, run_id="r")
+    request_full_rebuild(published)
+    _begin_and_answer(published, run_id="r")
     with open_build(published) as connection:
         connection.execute("create table marts.new_table as select 1 as one")
     process = subprocess.run(
@@ -251,8 +260,20 @@ def test_a_kill_around_the_rename_is_made_good_by_the_retry(published: Settings,
     )
     assert process.returncode == -signal.SIGKILL
     assert query(published, "select count(*) from marts.fct_sessions") == [(3,)]
+    assert (published.home / "rebuild.requested").exists()
     assert publish(published, run_id="r") is (moment == "before")
+    # the retry also does what the killed one had left to do
+    assert not (published.home / "rebuild.requested").exists()
     assert query(published, "select one from marts.new_table") == [(1,)]
+
+
+def _begin_and_answer(settings: Settings, *, run_id: str) -> None:
+    """A build that answers the request for a full rebuild, made as if by dbt: of what was published."""
+    with open_published(settings) as connection:
+        (sessions,) = connection.execute("select count(*) from marts.fct_sessions").fetchall()
+    begin(settings, run_id=run_id)
+    with open_build(settings) as connection:
+        connection.execute("create table marts.fct_sessions as select unnest(range(?)) as session", sessions)
 
 
 # The operating system's own rename is wrapped so that the process dies at a known point of it.

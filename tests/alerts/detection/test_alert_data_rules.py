@@ -154,6 +154,23 @@ def test_the_newest_failed_expectation_of_a_suite_breaches() -> None:
     assert (found.verdict, found.figures.reason) == ("normal", "all passed")
 
 
+@pytest.mark.parametrize(
+    ("newest", "as_of", "hours"),
+    [
+        (dt.date(2026, 3, 7), dt.datetime(2026, 3, 9, 12, tzinfo=ZONE), 35),  # the 8th had 23 hours
+        (dt.date(2026, 10, 31), dt.datetime(2026, 11, 2, 12, tzinfo=ZONE), 37),  # the 1st had 25
+    ],
+)
+def test_hours_are_counted_as_they_pass_when_the_clocks_change(
+    newest: dt.date, as_of: dt.datetime, hours: float
+) -> None:
+    warehouse = duckdb.connect()
+    warehouse.execute("create schema ops; create table ops.ingest_ledger (event_date date, loaded_at timestamp)")
+    warehouse.execute("insert into ops.ingest_ledger values (?, now()::timestamp)", [newest])
+    [found] = check(warehouse, "data_late", as_of)
+    assert found.figures.observed == hours
+
+
 def test_drift_is_read_per_model_and_its_newest_measurement() -> None:
     warehouse = duckdb.connect()
     warehouse.execute(

@@ -28,7 +28,7 @@ profiles as (
         {{ wilson_bound(count_where('has_purchase'), 'count(*)', 'high') }} as conversion_rate_high,
         coalesce({{ sum_money('revenue_usd') }}, 0) as revenue_usd,
         {{ safe_divide(sum_money('revenue_usd'), 'count(*)') }} as revenue_per_session_usd,
-        {{ z_95() }} * coalesce(stddev_samp(revenue_usd), 0) / sqrt(count(*)) as revenue_half_width_usd,
+        {{ z_95() }} * coalesce({{ deviation_money('revenue_usd') }}, 0) / sqrt(count(*)) as revenue_half_width_usd,
         {{ safe_divide(sum_money('revenue_usd'), count_where('has_purchase')) }} as avg_order_value_usd,
         {{ safe_divide(count_where("device_category = 'mobile'"), 'count(*)') }} as mobile_share,
         {{ safe_divide(count_where("device_category = 'desktop'"), 'count(*)') }} as desktop_share,

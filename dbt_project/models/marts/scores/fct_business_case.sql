@@ -47,8 +47,8 @@ orders as (
         max(session_date) as judged_to,
         count(*) as sessions,
         {{ count_where('has_purchase') }} as conversions,
-        avg(case when has_purchase then revenue_usd end) as order_value_usd,
-        stddev_samp(case when has_purchase then revenue_usd end) as order_value_deviation_usd
+        {{ mean_money('case when has_purchase then revenue_usd end') }} as order_value_usd,
+        {{ deviation_money('case when has_purchase then revenue_usd end') }} as order_value_deviation_usd
     from judged
     group by model
 ),
