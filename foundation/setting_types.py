@@ -23,7 +23,7 @@ _CRON_NAMES = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearl
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*\.?", re.IGNORECASE)
 _MAIL = re.compile(r"[^\s@,;<>()\[\]\\\"]+@[^\s@,;<>()\[\]\\\"]+")
-_ODD_IN_PATHS = set("?#%$&;*[]{}'`|<>\\") | {'"'}
+_ODD_IN_PATHS = set('?#%$&;*`|<>\\"')
 _MEMORY = re.compile(r"\s*\d+(\.\d+)?\s*(B|[KMGT](i?B)?|%)\s*", re.IGNORECASE)
 _Value = TypeVar("_Value", str, SecretStr)
 
