@@ -14,6 +14,7 @@ BUILD = "warehouse"
 
 MART_TABLES = (
     "staging.stg_ga4__events",
+    "staging.stg_ga4__events_parsed",
     "marts.fct_sessions",
     "marts.fct_purchases",
     "marts.agg_kpis_daily",
@@ -36,7 +37,7 @@ def prepare_marts(connection: duckdb.DuckDBPyConnection, settings: Settings) -> 
     """
     _attach_build(connection, settings, MART_TABLES)
     set_variables(connection, property_timezone=settings.property_timezone)
-    create_tables(connection, "marts", ("rates", "dimension_rates", "sessions", "dates", "totals"))
+    create_tables(connection, "marts", ("rates", "dimension_rates", "sessions", "dates", "totals", "placeholder_ids"))
     dates, sessions, quarantined = (
         _count_rows(connection, f"{BUILD}.{table}")
         for table in ("marts.agg_kpis_daily", "marts.fct_sessions", "ops.quarantined_events")

@@ -63,6 +63,9 @@ class MartSettings(BaseModel):
     attribution_lookback_days: int = Field(
         default=30, ge=0, description="How far back a direct session looks for a source."
     )
+    count_in_app_purchases: bool = Field(
+        default=True, description="Count `in_app_purchase` events as purchases, marked `is_in_app`."
+    )
     excluded_hostnames: HostNames = Field(
         default="", description="Hostnames, comma-separated, whose events are counted as internal and left out."
     )

@@ -233,6 +233,7 @@ def dbt_vars(settings: Settings) -> dict[str, Any]:
         "property_timezone": settings.property_timezone,
         "attribution_lookback_days": settings.attribution_lookback_days,
         "complete_after_hours": settings.complete_after_hours,
+        "count_in_app_purchases": settings.count_in_app_purchases,
         "excluded_hostnames": [name.strip() for name in settings.excluded_hostnames.split(",") if name.strip()],
     }
 

@@ -91,7 +91,7 @@ FAULTS = {
                 "    order by {{ event_order() }}\n) = 1 or event_name = 'refund'"
             ),
             "models/marts/core/fct_purchases.sql": _replace(
-                "partition by coalesce(transaction_id, event_id)", "partition by event_id"
+                "partition by coalesce(order_namespace || '|' || transaction_id, event_id)", "partition by event_id"
             ),
         },
         Scenario(

@@ -44,6 +44,7 @@ class Act:
     engagement_msec: int | None = None
     batch: tuple[int, int, int] | None = None
     is_batch_in_params: bool = False
+    is_entrance: bool = False
     is_copied: bool = False  # exported twice, once with its params in another order
     exported_days_later: int = 0  # in the table of a later day than that of its timestamp
 
@@ -183,6 +184,8 @@ def _columns_of(visit: Visit, act: Act, at: dt.datetime, table_date: dt.date, *,
         params["ga_session_id"] = visit.session
     if act.engagement_msec is not None:
         params["engagement_time_msec"] = act.engagement_msec
+    if act.is_entrance:
+        params["entrances"] = 1
     if visit.is_internal:
         params["traffic_type"] = "internal"
     if act.batch is not None:
@@ -194,6 +197,8 @@ def _columns_of(visit: Visit, act: Act, at: dt.datetime, table_date: dt.date, *,
             columns["ecommerce"]["transaction_id"] = act.transaction_id
         elif act.transaction_id is not None:
             params["transaction_id"] = act.transaction_id
+    if act.name == "in_app_purchase":
+        columns["event_value_in_usd"] = act.amount
     if act.name == "refund":
         columns["ecommerce"] = {
             "refund_value_in_usd": act.amount,
@@ -218,6 +223,13 @@ def _add_source(source: str, params: dict[str, Any], columns: dict[str, Any]) ->
         case "last click":
             campaign = {"source": "bing", "medium": "cpc", "campaign_name": "brand"}
             columns["session_traffic_source_last_click"] = {"cross_channel_campaign": campaign}
+        case "named channel" | "unknown":
+            known = source == "named channel"
+            campaign = (
+                {"source": "google", "medium": "cpc"} if known else dict.fromkeys(("source", "medium"), "(not set)")
+            )
+            named = {**campaign, "default_channel_group": "Cross-network" if known else None}
+            columns["session_traffic_source_last_click"] = {"cross_channel_campaign": named}
         case "referrer":
             params["page_referrer"] = "https://blog.example/post"
         case "ignored referrer":
@@ -241,16 +253,18 @@ def _corrected(row: Row) -> Row:
 
 def _acts() -> st.SearchStrategy[Act]:
     names = ["page_view", "page_view", "add_to_cart", "purchase", "view_item", "begin_checkout", "refund", "scroll"]
+    names += ["in_app_purchase"]
     return st.builds(
         Act,
         name=st.sampled_from([*names, "session_start", "first_visit", "user_engagement"]),
         minutes_later=st.sampled_from([0, 0, 1, 12, 29, 30]),
         path=st.sampled_from(["/a", "/b", "/c"]),
-        transaction_id=st.sampled_from([None, "T1", "T2", 3, "(not set)"]),
+        transaction_id=st.sampled_from([None, "T1", "T2", 3, "(not set)", "undefined"]),
         amount=st.sampled_from([10.0, 0.1, None, 33.33]),
         engagement_msec=st.sampled_from([None, 4000, 12345]),
         batch=st.sampled_from([None, (1, 1, 1), (1, 1, 2), (1, 2, 1)]),
         is_batch_in_params=st.booleans(),
+        is_entrance=st.sampled_from([False, False, False, True]),
         is_copied=st.sampled_from([False, False, False, True]),
         exported_days_later=st.sampled_from([0, 0, 0, 0, 0, 1]),
     )
@@ -269,7 +283,10 @@ def _visits(draw: st.DrawFn, device: str | None) -> Visit:
         user_id=draw(st.sampled_from([None, None, None, "ann", "ben"])),
         source=draw(
             st.sampled_from(
-                ["none", "google ads", "none", "e-mail", "click id", "last click", "referrer", "ignored referrer"]
+                [
+                    *("none", "google ads", "none", "e-mail", "click id", "last click", "referrer", "ignored referrer"),
+                    *("named channel", "unknown"),
+                ]
             )
         ),
         is_internal=draw(st.sampled_from([False] * 15 + [True])),

@@ -1,4 +1,4 @@
-"""The sixteen rules of a GA4 export, each on rows small enough to check by hand; docs/ga4-rules.md explains them."""
+"""Rules 1 to 16 of a GA4 export, each on rows small enough to check by hand; docs/ga4-rules.md explains them."""
 
 from __future__ import annotations
 

@@ -136,6 +136,10 @@ _BUILD_TABLES = {
         "2::bigint as cookieless_rows from days"
     ),
     "ops.quarantined_events": "select d as event_date, 'missing_event_name' as reason from days",
+    "staging.stg_ga4__events_parsed": (
+        "select d as event_date, null::varchar as placeholder_transaction_id, null::varchar as exclusion_reason "
+        "from days"
+    ),
     "staging.parsed": (
         "select d as event_date, if(i < 6, 'web|u' || n || '|' || i // 2, null) as session_id "
         "from days, range(8) as r(i)"

@@ -79,9 +79,19 @@
             'item_category': nullif(nullif(i.item_category, '(not set)'), ''),
             'price_usd': {{ amount_or_null('i.price_in_usd') }},
             'quantity': case when i.quantity between 0 and 1000000 then i.quantity else 1 end,
-            'item_revenue_usd': {{ amount_or_null('i.item_revenue_in_usd') }}
+            'item_revenue_usd': {{ amount_or_null('i.item_revenue_in_usd') }},
+            'item_refund_usd': {{ amount_or_null('i.item_refund_in_usd') }}
         }
     )
+{%- endmacro %}
+
+{#- One row per element of a list, to cross join with. -#}
+{% macro unnest_list(list) -%}
+    unnest({{ list }})
+{%- endmacro %}
+
+{% macro list_length(list) -%}
+    coalesce(len({{ list }}), 0)
 {%- endmacro %}
 
 {% macro sum_of_field(list, field) -%}

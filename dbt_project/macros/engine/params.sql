@@ -38,6 +38,11 @@
     )
 {%- endmacro %}
 
+{#- A hash of a list in its order; an empty one is as none. -#}
+{% macro list_hash(list) -%}
+    case when len({{ list }}) > 0 then hash({{ list }}) end
+{%- endmacro %}
+
 {#- A hash of a list that does not depend on the order of its elements. -#}
 {% macro unordered_list_hash(list) -%}
     coalesce(list_aggregate(list_transform({{ list }}, lambda e: hash(e)), 'sum'), 0)

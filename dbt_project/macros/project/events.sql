@@ -34,6 +34,7 @@
         parsed.last_click_source,
         parsed.last_click_medium,
         parsed.last_click_campaign,
+        parsed.last_click_channel_group,
         parsed.transaction_id,
         parsed.purchase_revenue_usd,
         parsed.refund_value_usd,

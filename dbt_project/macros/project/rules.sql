@@ -5,6 +5,11 @@
     nullif(nullif({{ trimmed(value) }}, ''), '(not set)')
 {%- endmacro %}
 
+{#- '' and blanks are nothing; '(not set)' is what GA4 says where it knows that it does not know. -#}
+{% macro not_blank(value) -%}
+    nullif({{ trimmed(value) }}, '')
+{%- endmacro %}
+
 {#- Why a raw row is no event at all; null for a good one. Order matters: the first reason is given. The landing suite
     counts such rows before a build (expectations/sql/landing/event_profile_batch.sql), with the same vars. -#}
 {% macro quarantine_reason() -%}
@@ -31,10 +36,11 @@
     end
 {%- endmacro %}
 
-{#- Total order of events (rule 1): time, place in the batch, then a stable hash of the row. -#}
+{#- Total order of events (rule 1): time, place in the batch, the page that GA4 calls the entrance, then a stable hash of
+    the row. -#}
 {% macro event_order(prefix='') -%}
     {{ prefix }}event_timestamp, {{ prefix }}batch_page_id nulls last, {{ prefix }}batch_ordering_id nulls last,
-    {{ prefix }}batch_event_index nulls last, {{ prefix }}event_hash
+    {{ prefix }}batch_event_index nulls last, {{ prefix }}is_entrance desc, {{ prefix }}event_hash
 {%- endmacro %}
 
 {#- Id of an event: its day and its identity hash. -#}
@@ -42,24 +48,62 @@
     cast({{ event_date }} as varchar) || '-' || cast({{ event_hash }} as varchar)
 {%- endmacro %}
 
+{#- Events that tell of money: orders, what was bought in an app, and what was paid back. -#}
+{% macro is_about_money(event_name) -%}
+    {{ event_name }} in ('purchase', 'in_app_purchase', 'refund')
+{%- endmacro %}
+
+{#- The id of an order; null for what tag managers send where there is none, which would make one order of many. -#}
+{% macro transaction_id(column) -%}
+    case
+        when
+            lower(trim({{ column }})) not in (
+                {%- for placeholder in var('placeholder_transaction_ids') %}'{{ placeholder }}'{{ ', ' if not loop.last }}{% endfor -%}
+            )
+            and not {{ regex_full_match('trim(' ~ column ~ ')', var('placeholder_transaction_id_pattern')) }}
+            then {{ not_set_to_null(column) }}
+    end
+{%- endmacro %}
+
+{#- A field ('id', 'number' or 'engaged') of a session id that was sent as GA4's cookie holds it: `s1747068300$o5$g1$…`,
+    with or without `GS2.1.` before it, or in the older form `GS1.1.1747068300.5.1.…`. -#}
+{% macro session_cookie_field(key, field) -%}
+    {%- set text = 'param_strings[at_' ~ key ~ ']' -%}
+    {%- set newer = {'id': '^(?:GS2[.][0-9]+[.])?s([0-9]{1,15})(?:[$]|$)', 'number': '^(?:GS2[.][0-9]+[.])?s[0-9]+[$](?:.*[$])?o([0-9]{1,9})(?:[$]|$)', 'engaged': '^(?:GS2[.][0-9]+[.])?s[0-9]+[$](?:.*[$])?g([0-9])(?:[$]|$)'}[field] -%}
+    {%- set older = {'id': '^GS1[.][0-9]+[.]([0-9]{1,15})(?:[.]|$)', 'number': '^GS1[.][0-9]+[.][0-9]+[.]([0-9]{1,9})(?:[.]|$)', 'engaged': '^GS1[.][0-9]+[.][0-9]+[.][0-9]+[.]([0-9])(?:[.]|$)'}[field] -%}
+    -- a plain number, as good as all of them are, is not looked into
+    case
+        when try_cast({{ text }} as bigint) is null
+            then cast(coalesce({{ regex_extract(text, newer) }}, {{ regex_extract(text, older) }}) as bigint)
+    end
+{%- endmacro %}
+
 {#- session_traffic_source_last_click says something. -#}
 {% macro has_last_click(column) -%}
     coalesce(
         {{ column }}.cross_channel_campaign.source, {{ column }}.cross_channel_campaign.medium,
+        {{ column }}.cross_channel_campaign.default_channel_group,
         {{ column }}.google_ads_campaign.campaign_name, {{ column }}.google_ads_campaign.campaign_id,
         {{ column }}.manual_campaign.source, {{ column }}.manual_campaign.medium
     ) is not null
 {%- endmacro %}
 
 {#- One field ('source', 'medium' or 'campaign') of session_traffic_source_last_click: the cross-channel campaign is what
-    GA4's own reports show; older exports have only Google Ads and manual campaigns. -#}
+    GA4's own reports show; older exports have only Google Ads and manual campaigns. '(not set)' is an answer here: GA4
+    knows no source, and reports the session as Unassigned. -#}
 {% macro last_click_field(column, field) -%}
     {%- set name = 'campaign_name' if field == 'campaign' else field -%}
     case
         when coalesce({{ column }}.cross_channel_campaign.source, {{ column }}.cross_channel_campaign.medium) is not null
-            then {{ not_set_to_null(column ~ '.cross_channel_campaign.' ~ name) }}
+            then {{ not_blank(column ~ '.cross_channel_campaign.' ~ name) if field != 'campaign' else not_set_to_null(column ~ '.cross_channel_campaign.' ~ name) }}
         when coalesce({{ column }}.google_ads_campaign.campaign_name, {{ column }}.google_ads_campaign.campaign_id) is not null
             then {% if field == 'source' %}'google'{% elif field == 'medium' %}'cpc'{% else %}{{ not_set_to_null(column ~ '.google_ads_campaign.campaign_name') }}{% endif %}
-        else {{ not_set_to_null(column ~ '.manual_campaign.' ~ name) }}
+        else {{ not_blank(column ~ '.manual_campaign.' ~ name) if field != 'campaign' else not_set_to_null(column ~ '.manual_campaign.' ~ name) }}
     end
+{%- endmacro %}
+
+{#- The channel group that the export itself names: it knows the type of a Google Ads campaign, which no source and medium
+    tell. -#}
+{% macro last_click_channel_group(column) -%}
+    {{ not_set_to_null(column ~ '.cross_channel_campaign.default_channel_group') }}
 {%- endmacro %}

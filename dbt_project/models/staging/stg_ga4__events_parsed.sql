@@ -24,7 +24,8 @@ located as (
             'ga_session_id', 'ga_session_number', 'batch_page_id', 'batch_ordering_id', 'batch_event_index',
             'page_location', 'page_title', 'page_referrer', 'firebase_screen', 'session_engaged',
             'engagement_time_msec', 'percent_scrolled', 'search_term', 'ignore_referrer', 'source', 'medium',
-            'campaign', 'gclid', 'transaction_id', 'currency', 'value', 'traffic_type', 'synthetic_bundle'
+            'campaign', 'gclid', 'transaction_id', 'currency', 'value', 'traffic_type', 'synthetic_bundle', 'entrances',
+            'firebase_screen_class'
         ]) }}
     from raw_events
 ),
@@ -39,16 +40,19 @@ read_params as (
         {{ login_id('user_id') }} as user_id,
         coalesce(stream_id, '') as stream_id,
         lower(coalesce(platform, 'WEB')) as platform,
-        {{ param_int('ga_session_id') }} as ga_session_id,
-        {{ param_int('ga_session_number') }} as ga_session_number,
+        coalesce({{ param_int('ga_session_id') }}, {{ session_cookie_field('ga_session_id', 'id') }}) as ga_session_id,
+        coalesce({{ param_int('ga_session_number') }}, {{ session_cookie_field('ga_session_id', 'number') }})
+            as ga_session_number,
         coalesce(batch_page_id, {{ param_int('batch_page_id') }}) as batch_page_id,
         coalesce(batch_ordering_id, {{ param_int('batch_ordering_id') }}) as batch_ordering_id,
         coalesce(batch_event_index, {{ param_int('batch_event_index') }}) as batch_event_index,
         {{ param_text('page_location') }} as page_location,
         {{ param_text('page_title') }} as page_title,
         {{ param_text('page_referrer') }} as page_referrer,
-        {{ param_text('firebase_screen') }} as screen_name,
-        {{ param_int('session_engaged') }} as session_engaged,
+        coalesce({{ param_text('firebase_screen') }}, {{ param_text('firebase_screen_class') }}) as screen_name,
+        coalesce({{ param_int('entrances') }}, 0) >= 1 as is_entrance,
+        coalesce({{ param_int('session_engaged') }}, {{ session_cookie_field('ga_session_id', 'engaged') }})
+            as session_engaged,
         {{ param_int('engagement_time_msec') }} as engagement_time_msec,
         {{ param_int('percent_scrolled') }} as percent_scrolled,
         {{ param_text('search_term') }} as search_term,
@@ -64,14 +68,10 @@ read_params as (
         {{ not_set_to_null('collected_traffic_source.dclid') }} as collected_dclid,
         {{ has_last_click('session_traffic_source_last_click') }} as has_last_click,
         session_traffic_source_last_click,
-        case when clean_event_name in ('purchase', 'refund') then ecommerce.transaction_id end
+        case when {{ is_about_money('clean_event_name') }} then ecommerce.transaction_id end
             as ecommerce_transaction_id,
-        case
-            when clean_event_name in ('purchase', 'refund') then param_strings[at_transaction_id]
-        end as param_transaction_text,
-        case
-            when clean_event_name in ('purchase', 'refund') then cast(param_ints[at_transaction_id] as varchar)
-        end as param_transaction_number,
+        case when {{ is_about_money('clean_event_name') }} then {{ param_text('transaction_id') }} end
+            as param_transaction_id,
         {{ param_text('currency') }} as currency,
         ecommerce.purchase_revenue_in_usd is not null as has_purchase_revenue_usd,
         {{ amount_or_null('ecommerce.purchase_revenue_in_usd') }} as purchase_revenue_usd,
@@ -96,7 +96,8 @@ read_params as (
         {{ not_set_to_null('geo.country') }} as country,
         {{ param_text('traffic_type') }} as traffic_type,
         {{ param_int('synthetic_bundle') }} as synthetic_bundle,
-        {{ unordered_list_hash('event_params') }} as params_hash
+        {{ unordered_list_hash('event_params') }} as params_hash,
+        {{ list_hash('items') }} as items_hash
     from located
 ),
 
@@ -122,6 +123,8 @@ cleaned as (
         {{ not_set_to_null('param_medium') }} as clean_param_medium,
         {{ not_set_to_null('param_campaign') }} as clean_param_campaign,
         {{ not_set_to_null('param_gclid') }} as clean_param_gclid,
+        {{ transaction_id('ecommerce_transaction_id') }} as clean_ecommerce_transaction_id,
+        {{ transaction_id('param_transaction_id') }} as clean_param_transaction_id,
         upper({{ not_set_to_null('currency') }}) as clean_currency,
         {{ amount_or_null('param_value') }} as param_amount
     from read_params
@@ -179,7 +182,8 @@ select
     event_key,
     event_date,
     {{ hash_of([
-        'event_date', 'stream_id', 'user_pseudo_id', 'ga_session_id', 'event_name', 'event_timestamp', 'params_hash'
+        'event_date', 'stream_id', 'user_pseudo_id', 'ga_session_id', 'event_name', 'event_timestamp', 'params_hash',
+        'batch_page_id', 'batch_ordering_id', 'batch_event_index', 'items_hash', 'ecommerce_transaction_id'
     ]) }} as event_hash,
     event_timestamp,
     event_name,
@@ -196,6 +200,7 @@ select
     batch_page_id,
     batch_ordering_id,
     batch_event_index,
+    is_entrance,
     page_location,
     coalesce(page_path, screen_name) as page_path,
     clean_page_title as page_title,
@@ -235,12 +240,18 @@ select
         as last_click_medium,
     case when has_last_click then {{ last_click_field('session_traffic_source_last_click', 'campaign') }} end
         as last_click_campaign,
-    coalesce(
-        {{ not_set_to_null('ecommerce_transaction_id') }},
-        {{ not_set_to_null('param_transaction_text') }},
-        param_transaction_number
-    ) as transaction_id,
+    case when has_last_click then {{ last_click_channel_group('session_traffic_source_last_click') }} end
+        as last_click_channel_group,
+    coalesce(clean_ecommerce_transaction_id, clean_param_transaction_id) as transaction_id,
     case
+        when coalesce(clean_ecommerce_transaction_id, clean_param_transaction_id) is null
+            then coalesce(
+                {{ not_set_to_null('ecommerce_transaction_id') }}, {{ not_set_to_null('param_transaction_id') }}
+            )
+    end as placeholder_transaction_id,
+    case
+        -- what the store took, as Google converts it; the params have it in millionths of the buyer's currency
+        when event_name = 'in_app_purchase' then greatest(coalesce(event_value_usd, 0), 0)
         when event_name = 'purchase'
             -- what was paid is never negative; a refund is an event of its own
             then greatest(case

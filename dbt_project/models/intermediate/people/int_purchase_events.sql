@@ -14,17 +14,25 @@ select
     batch_page_id,
     batch_ordering_id,
     batch_event_index,
+    is_entrance,
     event_hash,
     event_name,
     session_key as session_id,
     user_pseudo_id,
+    stream_id,
     transaction_id,
+    -- the shop's sites share their order numbers; an app's store counts on its own
+    case when platform = 'web' then 'web' else stream_id end as order_namespace,
     purchase_revenue_usd,
     refund_value_usd,
+    items,
     item_quantity
 from {{ ref('int_events') }}
 where
-    event_name in ('purchase', 'refund')
+    {{ is_about_money('event_name') }}
+    {% if not var('count_in_app_purchases') %}
+        and event_name != 'in_app_purchase'
+    {% endif %}
     and (event_name = 'refund' or user_pseudo_id is not null)
     {% if is_incremental() %}
         and {{ is_touched_session_event_date() }}

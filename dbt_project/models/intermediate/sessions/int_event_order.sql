@@ -14,6 +14,7 @@ with events as (
         events.batch_page_id,
         events.batch_ordering_id,
         events.batch_event_index,
+        events.is_entrance,
         events.event_hash,
         events.event_name not in ('session_start', 'first_visit') as is_interaction,
         events.event_name in ('page_view', 'screen_view') as is_page_view,

@@ -19,6 +19,7 @@ with events as (
         batch_page_id,
         batch_ordering_id,
         batch_event_index,
+        is_entrance,
         event_hash,
         lag(event_timestamp) over (
             partition by stream_id, user_pseudo_id order by {{ event_order() }}

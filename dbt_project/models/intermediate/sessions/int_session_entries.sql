@@ -3,7 +3,9 @@
     incremental_predicates=[is_touched_session_date()],
 ) }}
 
-{%- set last_click_columns = ['last_click_source', 'last_click_medium', 'last_click_campaign'] -%}
+{%- set last_click_columns = [
+    'last_click_source', 'last_click_medium', 'last_click_campaign', 'last_click_channel_group'
+] -%}
 {%- set event_columns = ['event_source', 'event_medium', 'event_campaign'] -%}
 
 -- depends_on: {{ ref('int_touched_session_dates') }}
@@ -47,6 +49,7 @@ entry_events as (
         events.last_click_source,
         events.last_click_medium,
         events.last_click_campaign,
+        events.last_click_channel_group,
         events.device_category,
         events.operating_system,
         events.browser,
@@ -111,7 +114,9 @@ sourced as (
         case
             when has_last_click then {{ row_field('last_click', 'last_click_campaign') }}
             when has_event_source then {{ row_field('event_tuple', 'event_campaign') }}
-        end as campaign
+        end as campaign,
+        case when has_last_click then {{ row_field('last_click', 'last_click_channel_group') }} end
+            as named_channel_group
     from referred
     left join source_categories as referrers on referred.referrer = referrers.source
 )
@@ -126,10 +131,10 @@ select
     sourced.landing_type,
     coalesce(sourced.source, '(direct)') as session_source,
     coalesce(sourced.campaign, '(not set)') as session_campaign,
-    {{ default_channel_group(
+    coalesce(sourced.named_channel_group, {{ default_channel_group(
         'lower(sourced.source)', 'sourced.medium', 'lower(sourced.campaign)',
         'source_categories.category', 'coalesce(source_categories.is_paid_without_medium, false)'
-    ) }} as default_channel_group,
+    ) }}) as default_channel_group,
     coalesce(sourced.device_category, '(not set)') as device_category,
     coalesce(sourced.operating_system, '(not set)') as operating_system,
     coalesce(sourced.browser, '(not set)') as browser,

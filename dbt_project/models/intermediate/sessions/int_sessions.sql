@@ -47,6 +47,7 @@ select
     {{ earliest('last_click_source', 'entry_order') }} filter (where has_last_click) as last_click_source,
     {{ earliest('last_click_medium', 'entry_order') }} filter (where has_last_click) as last_click_medium,
     {{ earliest('last_click_campaign', 'entry_order') }} filter (where has_last_click) as last_click_campaign,
+    {{ earliest('last_click_channel_group', 'entry_order') }} filter (where has_last_click) as last_click_channel_group,
     coalesce(bool_or(has_last_click), false) as has_last_click,
     {{ earliest('device_category', 'entry_order') }} filter (where device_category is not null) as device_category,
     {{ earliest('operating_system', 'entry_order') }} filter (where operating_system is not null) as operating_system,

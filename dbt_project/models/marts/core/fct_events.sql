@@ -33,6 +33,7 @@ select
     last_click_source,
     last_click_medium,
     last_click_campaign,
+    last_click_channel_group,
     transaction_id,
     purchase_revenue_usd,
     refund_value_usd,

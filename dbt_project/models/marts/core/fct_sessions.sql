@@ -63,18 +63,24 @@ tuples as (
         case source_origin
             when 'last_click' then last_click_campaign
             when 'event' then event_campaign
-        end as own_campaign
+        end as own_campaign,
+        case source_origin when 'last_click' then last_click_channel_group end as own_channel_group
     from own_sources
 ),
 
 numbered as (
     select
         *,
-        coalesce(own_source, own_medium, own_campaign) is null
-        or (
-            coalesce(own_source, '(direct)') = '(direct)'
-            and coalesce(own_medium, '(none)') in ('(none)', '(not set)')
-        ) as is_direct,
+        -- what the export says beats what its source and medium look like
+        case
+            when own_channel_group is not null then own_channel_group = 'Direct'
+            else
+                coalesce(own_source, own_medium, own_campaign) is null
+                or (
+                    coalesce(own_source, '(direct)') = '(direct)'
+                    and coalesce(own_medium, '(none)') in ('(none)', '(not set)')
+                )
+        end as is_direct,
         cast(row_number() over (
             partition by user_key order by session_started_at, session_id
         ) as bigint) as session_number
@@ -85,7 +91,7 @@ attributed as (
     select
         *,
         {{ latest_in_order(
-            "case when not is_direct then " ~ row_of(['session_started_at', 'own_source', 'own_medium', 'own_campaign']) ~ " end",
+            "case when not is_direct then " ~ row_of(['session_started_at', 'own_source', 'own_medium', 'own_campaign', 'own_channel_group']) ~ " end",
             'user_key', 'session_started_at, session_id'
         ) }} as last_non_direct
     from numbered
@@ -109,6 +115,8 @@ with_source as (
         case when has_recent_non_direct then {{ row_field('last_non_direct', 'own_medium') }} else '(none)' end
             as medium,
         case when has_recent_non_direct then {{ row_field('last_non_direct', 'own_campaign') }} end as campaign,
+        case when has_recent_non_direct then {{ row_field('last_non_direct', 'own_channel_group') }} end
+            as named_channel_group,
         case when is_direct then '(direct)' else own_source end as session_source,
         case when is_direct then '(none)' else own_medium end as session_medium,
         case when not is_direct then own_campaign end as session_campaign
@@ -170,17 +178,17 @@ select
     engaged.source,
     engaged.medium,
     engaged.campaign,
-    {{ default_channel_group(
+    coalesce(engaged.named_channel_group, {{ default_channel_group(
         'lower(engaged.source)', 'engaged.medium', 'lower(engaged.campaign)',
         'source_categories.category', 'coalesce(source_categories.is_paid_without_medium, false)'
-    ) }} as default_channel_group,
+    ) }}) as default_channel_group,
     engaged.session_source,
     engaged.session_medium,
     engaged.session_campaign,
-    {{ default_channel_group(
+    coalesce(engaged.own_channel_group, {{ default_channel_group(
         'lower(engaged.session_source)', 'engaged.session_medium', 'lower(engaged.session_campaign)',
         'session_categories.category', 'coalesce(session_categories.is_paid_without_medium, false)'
-    ) }} as session_default_channel_group,
+    ) }}) as session_default_channel_group,
     engaged.is_direct as is_direct_entry,
     coalesce(engaged.device_category, '(not set)') as device_category,
     coalesce(engaged.operating_system, '(not set)') as operating_system,
