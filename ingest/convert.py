@@ -86,11 +86,17 @@ def write_lake_file(connection: duckdb.DuckDBPyConnection, source: Path, form: F
             f"cannot be read as {'Parquet' if form == 'parquet' else 'newline-delimited JSON'}: {message}",
             what_to_do="export this table again; the next run picks up the new file by itself",
         ) from error
-    except UnicodeDecodeError as error:  # a damaged name of a column, which DuckDB hands over as it is
-        damaged = error.object[max(error.start - 20, 0) : error.end + 20]
+    except (
+        UnicodeDecodeError,
+        RuntimeError,
+    ) as error:  # a damaged name of a column or a field, which DuckDB hands over
+        reason = "the name of a column or field is not UTF-8 text"
+        if isinstance(error, UnicodeDecodeError):
+            reason += f" (… {error.object[max(error.start - 20, 0) : error.end + 20]!r} …)"
+        elif "conversion error" not in str(error):  # something in DuckDB that it has no error of its own for
+            reason = f"DuckDB fails on it ({error})"
         raise UnreadableFileError(
-            f"cannot be read as {'Parquet' if form == 'parquet' else 'newline-delimited JSON'}: the name of a column "
-            f"or field is not UTF-8 text (… {damaged!r} …)",
+            f"cannot be read as {'Parquet' if form == 'parquet' else 'newline-delimited JSON'}: {reason}",
             what_to_do="export this table again; the next run picks up the new file by itself",
         ) from error
 

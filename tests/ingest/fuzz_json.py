@@ -276,7 +276,9 @@ def _swap(random_: random.Random, dumper: Dumper, event: dict[str, Any]) -> None
 
 def _odd_params(random_: random.Random, dumper: Dumper, event: dict[str, Any]) -> None:
     column = random_.choice(["event_params", "user_properties", "items"])
-    sound = event.get(column) or [{"key": "k", "value": {"string_value": "v"}}]
+    sound = event.get(column)
+    if not isinstance(sound, list) or not sound:  # an earlier mutation was there
+        sound = [{"key": "k", "value": {"string_value": "v"}}]
     event[column] = random_.choice(
         [
             None,

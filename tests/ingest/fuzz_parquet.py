@@ -149,7 +149,11 @@ def write_columns(random_: random.Random, connection: duckdb.DuckDBPyConnection,
         if _is_written(connection, f"select {query} from base{rows}", path, ", ".join(options)):
             return f"by DuckDB{rows}, {codec}"
     query = ", ".join(f"{expression} as c{position}" for position, expression in enumerate(columns.values()))
-    table = connection.sql(f"select {query} from base{rows}").to_arrow_table()
+    try:
+        table = connection.sql(f"select {query} from base{rows}").to_arrow_table()
+    except (duckdb.Error, RuntimeError):  # a type that Arrow does not have
+        table = connection.sql(f"from base{rows}").to_arrow_table().select(range(min(len(columns), len(EVENT_COLUMNS))))
+        columns = {name: name for name in table.column_names}
     table = table.rename_columns([name.encode("utf-8", "replace").decode() for name in columns])
     return f"by Arrow{rows}, {_write_arrow(random_, table, path)}"
 
@@ -158,7 +162,7 @@ def _is_written(connection: duckdb.DuckDBPyConnection, query: str, path: Path, o
     """Write what DuckDB can write; it has no Parquet for some types and names."""
     try:
         connection.execute(f"copy ({query}) to '{path}' (format parquet, {options})")
-    except duckdb.Error:
+    except (duckdb.Error, RuntimeError):
         return False
     return True
 
@@ -433,7 +437,7 @@ def _sound(connection: duckdb.DuckDBPyConnection, expression: str, otherwise: st
     """The expression, or, where DuckDB cannot compute it over `base`, the other one."""
     try:
         connection.sql(f"select {expression} as x from base").fetchall()
-    except (duckdb.Error, UnicodeDecodeError):
+    except (duckdb.Error, UnicodeDecodeError, RuntimeError):
         return otherwise
     return expression
 

@@ -57,6 +57,13 @@ def _parquet_with_a_damaged_name(folder: Path) -> Path:
     return path
 
 
+def _parquet_with_a_damaged_name_of_a_column(folder: Path) -> Path:
+    path = folder / "events_20260801.parquet"
+    write_parquet(path, make_events(50))
+    path.write_bytes(path.read_bytes().replace(b"event_previous_times", b"event_previous_time\xe2"))
+    return path
+
+
 def _empty(name: str) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         path = folder / name
@@ -121,6 +128,7 @@ BROKEN = {
     "truncated Parquet": (_truncated_parquet, "Parquet", None, None),
     "damaged Parquet": (_damaged_parquet, "Parquet", None, None),
     "damaged name in Parquet": (_parquet_with_a_damaged_name, "field is not UTF-8 text", None, None),
+    "damaged name of a column": (_parquet_with_a_damaged_name_of_a_column, "field is not UTF-8 text", None, None),
     "empty Parquet": (_empty("events_20260801.parquet"), "0 bytes", None, None),
     "empty JSON": (_empty("events_20260801.json"), "0 bytes", None, None),
     "empty gzip": (_empty("events_20260801.json.gz"), "0 bytes", None, None),
