@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ import duckdb
 from foundation.errors import FunnelhouseError
 from ingest.cast import AS_EXPORTED, NESTED, Field, compare_columns, list_doubts, write_cast
 from ingest.names import Form
+from ingest.odd_bytes import mend_lines
 from ingest.printable import as_line
 from warehouse.ga4_schema import EVENT_COLUMNS, REQUIRED_COLUMNS
+
+logger = logging.getLogger(__name__)
 
 # NDJSON leaves nulls out, and a day of cookieless pings alone has no pseudo id at all.
 _MAY_BE_ABSENT_IN_NDJSON = {"user_pseudo_id"}
@@ -123,24 +127,24 @@ def _write_parquet(connection: duckdb.DuckDBPyConnection, source: Path, target: 
 
 
 def _write_ndjson(connection: duckdb.DuckDBPyConnection, source: Path, target: Path) -> LakeFile:
-    # Every row counts for the types; otherwise the first odd value after the sample would fail the file.
-    sniff = (
-        f"read_json({quote_path(source)}, {_READ_NDJSON}, records = 'true', sample_size = -1, maximum_depth = -1, "
-        "map_inference_threshold = -1, field_appearance_threshold = 0)"
-    )
     try:
-        found = _describe(connection, sniff) if _has_content(source) else []
-        if not found:
-            return _write_empty(connection, target)
-        _require_columns([name for name, _ in found], set(REQUIRED_COLUMNS) - _MAY_BE_ABSENT_IN_NDJSON)
-        known = dict(_known_fields(connection))
-        columns = {name: _type_to_read(dtype, known.get(name.casefold())) for name, dtype in found}
-        pairs = ", ".join(f"{quote_text(name)}: {quote_text(dtype)}" for name, dtype in columns.items())
-        relation = f"read_json({quote_path(source)}, {_READ_NDJSON}, columns = {{{pairs}}}"
-        _refuse_renamed_keys(connection, source, [name for name, _ in found])
-        exported = _describe(connection, relation + ")")
-        _refuse_odd_schema(exported)
-        return _write_cast(connection, relation, exported, target, found_in_json=found)
+        return _write_json_lines(connection, source, target)
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error:
+        whole = source.with_suffix(".whole")
+        rows = mend_lines(source, whole)
+        if not rows:
+            return _tell_malformed(connection, source, target)
+        lake_file = _tell_malformed(connection, whole, target)
+        logger.warning("%s: %s rows had bytes that are no text; they were replaced", source.name, f"{rows:,}")
+        return lake_file
+
+
+def _tell_malformed(connection: duckdb.DuckDBPyConnection, source: Path, target: Path) -> LakeFile:
+    """Write the lake file of a file that may be malformed, and if it is say in which row."""
+    try:
+        return _write_json_lines(connection, source, target)
     except duckdb.Error as error:
         row = None if isinstance(error, duckdb.OutOfMemoryException) else _find_malformed_row(source)
         if row is None:
@@ -150,6 +154,26 @@ def _write_ndjson(connection: duckdb.DuckDBPyConnection, source: Path, target: P
             row=row[0],
             what_to_do="export this table again, or repair the row; the next run picks up the new file by itself",
         ) from error
+
+
+def _write_json_lines(connection: duckdb.DuckDBPyConnection, source: Path, target: Path) -> LakeFile:
+    # Every row counts for the types; otherwise the first odd value after the sample would fail the file.
+    sniff = (
+        f"read_json({quote_path(source)}, {_READ_NDJSON}, records = 'true', sample_size = -1, maximum_depth = -1, "
+        "map_inference_threshold = -1, field_appearance_threshold = 0)"
+    )
+    found = _describe(connection, sniff) if _has_content(source) else []
+    if not found:
+        return _write_empty(connection, target)
+    _require_columns([name for name, _ in found], set(REQUIRED_COLUMNS) - _MAY_BE_ABSENT_IN_NDJSON)
+    known = dict(_known_fields(connection))
+    columns = {name: _type_to_read(dtype, known.get(name.casefold())) for name, dtype in found}
+    pairs = ", ".join(f"{quote_text(name)}: {quote_text(dtype)}" for name, dtype in columns.items())
+    relation = f"read_json({quote_path(source)}, {_READ_NDJSON}, columns = {{{pairs}}}"
+    _refuse_renamed_keys(connection, source, [name for name, _ in found])
+    exported = _describe(connection, relation + ")")
+    _refuse_odd_schema(exported)
+    return _write_cast(connection, relation, exported, target, found_in_json=found)
 
 
 def _write_cast(

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 REASON_NAME = "reason.json"
 
+_READER = 2  # raise it when files can be read that could not be before
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -215,8 +217,8 @@ def _write_entry(settings: Settings, folder: Path, entry: Entry) -> None:
 
 
 def _describe(settings: Settings, table: SourceTable) -> list[list[Any]]:
-    """What must change before it is worth another try: the files, or what one may become."""
-    return [*(list(facts) for facts in table.fingerprint), [settings.max_file_gb]]
+    """What must change before it is worth another try: the files, what one may become, or what can be read."""
+    return [*(list(facts) for facts in table.fingerprint), [settings.max_file_gb, _READER]]
 
 
 def _now() -> str:
