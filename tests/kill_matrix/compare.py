@@ -127,7 +127,7 @@ def _list_tables(connection: duckdb.DuckDBPyConnection, file: str) -> dict[str, 
 
 
 def _mask(column: str, versions_differ: bool) -> str:
-    """A column, or of a model's version what does not name the second in which it was trained."""
+    """A column; without the versions in it where the same training has made them at another time."""
     if versions_differ and (column == "version" or column.endswith("_version") or column.startswith("champions_")):
-        return rf"""regexp_replace("{column}", '\d{{8}}T\d{{6}}Z', '', 'g') as "{column}" """
+        return rf"""regexp_replace("{column}", '\d{{8}}T\d{{6}}Z-[0-9a-f]{{8}}', '', 'g') as "{column}" """
     return f'"{column}"'
