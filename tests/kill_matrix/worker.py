@@ -36,7 +36,7 @@ from ml.jobs.report import SEGMENTS
 from ml.jobs.train import train_models
 from tests.main_job import TASKS, run_main_job
 
-DETAIL_LENGTH = 200
+DETAIL_LENGTH = 2_000  # two long paths and more
 FEW_PURCHASES = 8  # are enough to train from, here: so small a shop costs little
 # Packages whose modules take long to import.
 PRELOADED = {"dbt", "great_expectations", "matplotlib", "pandas", "pyarrow", "scipy", "skops", "slack_sdk", "sklearn"}
