@@ -69,11 +69,19 @@
     with or without `GS2.1.` before it, or in the older form `GS1.1.1747068300.5.1.…`. -#}
 {% macro session_cookie_field(key, field) -%}
     {%- set text = 'param_strings[at_' ~ key ~ ']' -%}
-    {%- set newer = {'id': '^(?:GS2[.][0-9]+[.])?s([0-9]{1,15})(?:[$]|$)', 'number': '^(?:GS2[.][0-9]+[.])?s[0-9]+[$](?:.*[$])?o([0-9]{1,9})(?:[$]|$)', 'engaged': '^(?:GS2[.][0-9]+[.])?s[0-9]+[$](?:.*[$])?g([0-9])(?:[$]|$)'}[field] -%}
-    {%- set older = {'id': '^GS1[.][0-9]+[.]([0-9]{1,15})(?:[.]|$)', 'number': '^GS1[.][0-9]+[.][0-9]+[.]([0-9]{1,9})(?:[.]|$)', 'engaged': '^GS1[.][0-9]+[.][0-9]+[.][0-9]+[.]([0-9])(?:[.]|$)'}[field] -%}
-    -- a plain number, as good as all of them are, is not looked into
+    {%- set newer = {
+        'id': '^(?:GS2[.][0-9]+[.])?s([0-9]{1,15})(?:[$]|$)',
+        'number': '^(?:GS2[.][0-9]+[.])?s[0-9]+[$](?:.*[$])?o([0-9]{1,9})(?:[$]|$)',
+        'engaged': '^(?:GS2[.][0-9]+[.])?s[0-9]+[$](?:.*[$])?g([0-9])(?:[$]|$)',
+    }[field] -%}
+    {%- set older = {
+        'id': '^GS1[.][0-9]+[.]([0-9]{1,15})(?:[.]|$)',
+        'number': '^GS1[.][0-9]+[.][0-9]+[.]([0-9]{1,9})(?:[.]|$)',
+        'engaged': '^GS1[.][0-9]+[.][0-9]+[.][0-9]+[.]([0-9])(?:[.]|$)',
+    }[field] -%}
+    -- nearly all ids are numbers, as such or as text: into those nobody looks
     case
-        when try_cast({{ text }} as bigint) is null
+        when {{ text }} is not null and try_cast({{ text }} as bigint) is null
             then cast(coalesce({{ regex_extract(text, newer) }}, {{ regex_extract(text, older) }}) as bigint)
     end
 {%- endmacro %}
@@ -93,12 +101,13 @@
     knows no source, and reports the session as Unassigned. -#}
 {% macro last_click_field(column, field) -%}
     {%- set name = 'campaign_name' if field == 'campaign' else field -%}
+    {%- set cleaned = not_set_to_null if field == 'campaign' else not_blank -%}
     case
         when coalesce({{ column }}.cross_channel_campaign.source, {{ column }}.cross_channel_campaign.medium) is not null
-            then {{ not_blank(column ~ '.cross_channel_campaign.' ~ name) if field != 'campaign' else not_set_to_null(column ~ '.cross_channel_campaign.' ~ name) }}
+            then {{ cleaned(column ~ '.cross_channel_campaign.' ~ name) }}
         when coalesce({{ column }}.google_ads_campaign.campaign_name, {{ column }}.google_ads_campaign.campaign_id) is not null
             then {% if field == 'source' %}'google'{% elif field == 'medium' %}'cpc'{% else %}{{ not_set_to_null(column ~ '.google_ads_campaign.campaign_name') }}{% endif %}
-        else {{ not_blank(column ~ '.manual_campaign.' ~ name) if field != 'campaign' else not_set_to_null(column ~ '.manual_campaign.' ~ name) }}
+        else {{ cleaned(column ~ '.manual_campaign.' ~ name) }}
     end
 {%- endmacro %}
 
