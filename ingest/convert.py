@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,11 @@ import duckdb
 
 from foundation.errors import FunnelhouseError
 from ingest.cast import AS_EXPORTED, NESTED, Field, compare_columns, list_doubts, write_cast
+from ingest.engine import is_about_space
 from ingest.names import Form
 from ingest.odd_bytes import mend_lines
 from ingest.printable import as_line
 from warehouse.ga4_schema import EVENT_COLUMNS, REQUIRED_COLUMNS
-
-logger = logging.getLogger(__name__)
 
 # NDJSON leaves nulls out, and a day of cookieless pings alone has no pseudo id at all.
 _MAY_BE_ABSENT_IN_NDJSON = {"user_pseudo_id"}
@@ -67,6 +65,7 @@ class LakeFile:
 
     row_count: int
     is_copied: bool = False  # byte for byte
+    mended_rows: int = 0  # that had bytes which are no text
     unknown_columns: dict[str, str] = field(default_factory=dict)
     missing_columns: list[str] = field(default_factory=list)
     retyped_columns: dict[str, str] = field(default_factory=dict)
@@ -83,8 +82,8 @@ def write_lake_file(connection: duckdb.DuckDBPyConnection, source: Path, form: F
         write = _write_parquet if form == "parquet" else _write_ndjson
         return write(connection, source, target)
     except duckdb.Error as error:
-        if isinstance(error, duckdb.OutOfMemoryException) or "space left" in str(error):
-            raise  # this machine's trouble, not the file's
+        if is_about_space(error):
+            raise
         message = str(error).splitlines()[0].replace(str(source), source.name).replace(f'file "{source.name}"', "it")
         raise UnreadableFileError(
             f"cannot be read as {'Parquet' if form == 'parquet' else 'newline-delimited JSON'}: {message}",
@@ -129,26 +128,26 @@ def _write_parquet(connection: duckdb.DuckDBPyConnection, source: Path, target: 
 def _write_ndjson(connection: duckdb.DuckDBPyConnection, source: Path, target: Path) -> LakeFile:
     try:
         return _write_json_lines(connection, source, target)
-    except duckdb.OutOfMemoryException:
-        raise
-    except duckdb.Error:
-        whole = source.with_suffix(".whole")
-        rows = mend_lines(source, whole)
-        if not rows:
-            return _tell_malformed(connection, source, target)
-        lake_file = _tell_malformed(connection, whole, target)
-        logger.warning("%s: %s rows had bytes that are no text; they were replaced", source.name, f"{rows:,}")
-        return lake_file
-
-
-def _tell_malformed(connection: duckdb.DuckDBPyConnection, source: Path, target: Path) -> LakeFile:
-    """Write the lake file of a file that may be malformed, and if it is say in which row."""
-    try:
-        return _write_json_lines(connection, source, target)
     except duckdb.Error as error:
-        row = None if isinstance(error, duckdb.OutOfMemoryException) else _find_malformed_row(source)
-        if row is None:
+        if is_about_space(error):
             raise
+        whole = source.with_suffix(".whole")
+        mended_rows = mend_lines(source, whole)
+        if not mended_rows:
+            _refuse_malformed_row(source, error)
+            raise
+    try:
+        return replace(_write_json_lines(connection, whole, target), mended_rows=mended_rows)
+    except duckdb.Error as error:
+        if not is_about_space(error):
+            _refuse_malformed_row(whole, error)
+        raise
+
+
+def _refuse_malformed_row(source: Path, error: duckdb.Error) -> None:
+    """Say of a file that DuckDB has refused which row is malformed; return if none is."""
+    row = _find_malformed_row(source)
+    if row is not None:
         raise UnreadableFileError(
             f"row {row[0]} {row[1]}",
             row=row[0],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import duckdb
@@ -27,3 +28,12 @@ def open_engine(settings: Settings) -> duckdb.DuckDBPyConnection:
     )
     connection.execute("set enable_progress_bar = false")
     return connection
+
+
+def is_about_space(error: BaseException) -> bool:
+    """Whether an error says that the disk, or the memory, is full: this machine's trouble, not a file's."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, duckdb.OutOfMemoryException) or (
+        isinstance(error, duckdb.Error) and "space left" in str(error)
+    )

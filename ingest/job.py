@@ -17,14 +17,14 @@ from tqdm import tqdm
 from foundation.settings import Settings
 from ingest import content, place, quarantine, resolve
 from ingest.convert import LakeFile, UnreadableFileError, write_lake_file
-from ingest.engine import open_engine
+from ingest.engine import is_about_space, open_engine
 from ingest.forget import drop_rows, find_forgotten_ids, finish_purge
 from ingest.names import KINDS, Form
 from ingest.opening import open_source
 from ingest.quarantine import Problem
 from ingest.report import LoadedDay, LoadReport
 from ingest.source import ExportSource, FetchError, ListedFile, SourceTable
-from ingest.space import DiskFullError, is_about_space, require_parquet_size, require_space, unpack
+from ingest.space import DiskFullError, require_parquet_size, require_space, unpack
 from warehouse.forgotten import Forgotten, add_forgotten
 from warehouse.lake import Manifest, SourceFile, read_manifests
 
@@ -278,12 +278,18 @@ class _Loader:
         place.put_partition(self._settings, manifest, partition)
         self._lake[table.event_date] = manifest
         for file, lake_file in zip(fetched, written.values(), strict=True):
-            origin = {"event_date": manifest.event_date, "file": file.listed.name}
-            self._done.uncast.extend({**origin, **asdict(values)} for values in lake_file.uncast)
+            self._note_odd_values(manifest.event_date, file.listed.name, lake_file)
         self._done.manifests.append(manifest)
         change = "new" if current is None else "rewritten"
         self._done.loaded.append(LoadedDay(manifest.event_date, table.kind, manifest.row_count, change))
         return True
+
+    def _note_odd_values(self, event_date: str, file_name: str, lake_file: LakeFile) -> None:
+        if lake_file.mended_rows:
+            said = "%s: %d rows had bytes that are no text; they were replaced"
+            logger.warning(said, file_name, lake_file.mended_rows)
+        origin = {"event_date": event_date, "file": file_name}
+        self._done.uncast.extend({**origin, **asdict(values)} for values in lake_file.uncast)
 
     def _drop_forgotten(self, partition: Path, written: dict[str, LakeFile]) -> int:
         """Take the rows of forgotten people out of a day's files; returns how many those were."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gzip
 import shutil
 import zlib
@@ -64,15 +63,6 @@ def require_parquet_size(settings: Settings, connection: duckdb.DuckDBPyConnecti
     except duckdb.Error:
         return  # it is no Parquet file: whoever reads it says what is wrong
     _require_size(settings, int(size), "becomes")
-
-
-def is_about_space(error: BaseException) -> bool:
-    """Whether an error says that the disk, or the memory, is full: this machine's trouble, not a file's."""
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return isinstance(error, duckdb.OutOfMemoryException) or (
-        isinstance(error, duckdb.Error) and "space left" in str(error)
-    )
 
 
 def show_bytes(size: int) -> str:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from foundation.settings import Settings
-from foundation.state import read_rows
+from warehouse.lake import list_unloaded_files
 
 
 def summarise_unloaded_files(settings: Settings) -> list[str]:
     """The files that are in quarantine now, each with the reason and what to do."""
-    rows = read_rows(
-        settings, "quarantined_files", "select * from quarantined_files where resolved_at is null order by file_name"
-    )
-    return [f"    file not loaded: {row['file_name']}: {row['reason']}; {row['what_to_do']}" for row in rows]
+    return [f"    file not loaded: {line}" for line in list_unloaded_files(settings)]

@@ -11,6 +11,7 @@ from typing import Any
 
 from foundation.errors import FunnelhouseError
 from foundation.settings import Settings
+from foundation.state import read_rows
 
 MANIFEST_NAME = "_manifest.json"
 PARTITION_PREFIX = "event_date="
@@ -106,3 +107,11 @@ def carry_unknown_columns(manifests: Iterable[Manifest]) -> list[Manifest]:
         else:
             carried.append(manifest)
     return carried
+
+
+def list_unloaded_files(settings: Settings) -> list[str]:
+    """The files that are in quarantine now, each with the reason and what to do; ingestion keeps their table."""
+    rows = read_rows(
+        settings, "quarantined_files", "select * from quarantined_files where resolved_at is null order by file_name"
+    )
+    return [f"{row['file_name']}: {row['reason']}; {row['what_to_do']}" for row in rows]

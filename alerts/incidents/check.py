@@ -36,7 +36,7 @@ from alerts.state import copy_alerts, open_alerts
 from alerts.text import say_value
 from foundation.connect import open_published
 from foundation.settings import Settings
-from foundation.state import read_rows
+from warehouse.lake import list_unloaded_files
 from warehouse.transaction import read_refused_models
 
 log = logging.getLogger(__name__)
@@ -106,10 +106,7 @@ def check_rules(
 
 def _list_unreadable_files(settings: Settings) -> dict[str, str]:
     """What the export holds that could not be loaded, as one problem of the export; empty where there is nothing."""
-    rows = read_rows(
-        settings, "quarantined_files", "select * from quarantined_files where resolved_at is null order by file_name"
-    )
-    lines = [f"{row['file_name']}: {row['reason']}; {row['what_to_do']}" for row in rows]
+    lines = list_unloaded_files(settings)
     return {"export": "\n".join([f"{len(lines)} file(s):", *lines])} if lines else {}
 
 

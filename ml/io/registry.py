@@ -287,13 +287,10 @@ class ModelRegistry:
 
     def list_versions(self) -> list[StoredVersion]:
         """Every complete version that can be read, by model name, newest first."""
-        return [version for version in self._list_all() if isinstance(version, StoredVersion)]
+        return [version for version in self.list_all() if isinstance(version, StoredVersion)]
 
-    def list_refused(self) -> list[RefusedVersion]:
-        """Every version that can't be read, by model name, newest first."""
-        return [version for version in self._list_all() if isinstance(version, RefusedVersion)]
-
-    def _list_all(self) -> Iterator[StoredVersion | RefusedVersion]:
+    def list_all(self) -> Iterator[StoredVersion | RefusedVersion]:
+        """Every version, by model name, newest first: its manifest, or why it can't be read."""
         for folder in sorted(path for path in self.root.glob("*") if path.is_dir()):
             champion = self.champion_version(folder.name)
             for path in sorted(folder.glob("*"), reverse=True):

@@ -10,7 +10,7 @@ from ml.core.card import RIVAL_NAMES
 from ml.core.evaluation import BEST_FLAG
 from ml.core.metrics import show_estimate
 from ml.core.record import PropensityRecord, SegmentationRecord
-from ml.io.registry import ModelRegistry
+from ml.io.registry import ModelRegistry, RefusedVersion
 from ml.jobs.drift import ModelDrift
 from ml.jobs.evaluate import TableReport
 from ml.jobs.report import ModelReport
@@ -137,11 +137,12 @@ def describe_versions(registry: ModelRegistry, refused: Mapping[str, str]) -> li
 
     `refused` maps models to the reason why the published scores do not come from their champion.
     """
-    versions, unreadable = registry.list_versions(), registry.list_refused()
-    if not versions and not unreadable:
-        return ["no models yet: train with `python -m ml train`"]
-    lines = []
-    for version in versions:
+    lines, unreadable = [], []
+    for version in registry.list_all():
+        if isinstance(version, RefusedVersion):
+            mark = "champion" if version.is_champion else "-"
+            unreadable.append(f"{version.name}  {version.version}  {mark}  unreadable: {version.problem}")
+            continue
         record = version.manifest.record
         mark = "champion" if version.is_champion else "-"
         lines.append(f"{version.name}  {version.version}  {mark}  {record.estimator.family}")
@@ -153,10 +154,9 @@ def describe_versions(registry: ModelRegistry, refused: Mapping[str, str]) -> li
             lines += _describe_segments([segment.to_dict() for segment in record.found.segments])
         card = registry.card_path(version.name, version.version)
         lines += [f"  model card: {card}"] if card.exists() else []
-    lines += [
-        f"{each.name}  {each.version}  {'champion' if each.is_champion else '-'}  unreadable: {each.problem}"
-        for each in unreadable
-    ]
+    if not lines and not unreadable:
+        return ["no models yet: train with `python -m ml train`"]
+    lines += unreadable
     lines += [f"{name}: NOT USED by the last scoring, its scores are empty: {why}" for name, why in refused.items()]
     return lines
 

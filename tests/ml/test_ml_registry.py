@@ -23,7 +23,7 @@ from ml.core.contract import Feature, FeatureContract
 from ml.core.errors import ModelOutdatedError, ModelRefusedError
 from ml.core.record import DataRecord, EstimatorRecord, ModelRecord
 from ml.io.manifest import MANIFEST_HASH, hash_manifest
-from ml.io.registry import LAST_REPORT_FILE, ModelRegistry
+from ml.io.registry import LAST_REPORT_FILE, ModelRegistry, RefusedVersion
 
 CONTRACT = FeatureContract("feat_sessions", "1", (Feature("page_views", "BIGINT", "numeric", "events", False),))
 RECORD = ModelRecord(
@@ -160,6 +160,10 @@ def test_missing_and_changed_files_are_refused(registry: ModelRegistry) -> None:
         registry.load("toy", version)
 
 
+def list_refused(registry: ModelRegistry) -> list[RefusedVersion]:
+    return [entry for entry in registry.list_all() if isinstance(entry, RefusedVersion)]
+
+
 def test_a_damaged_champion_hides_no_version_and_the_next_promotion_mends_it(registry: ModelRegistry) -> None:
     first, second = save(registry), save(registry, WHEN + dt.timedelta(days=1))
     registry.promote("toy", first, reason="first")
@@ -168,7 +172,7 @@ def test_a_damaged_champion_hides_no_version_and_the_next_promotion_mends_it(reg
     (registry.root / "toy" / first / "manifest.json").write_text("{half")
     assert registry.champion_version("toy") is None
     assert [(entry.version, entry.is_champion) for entry in registry.list_versions()] == [(second, False)]
-    assert [(entry.version, "can't be read" in entry.problem) for entry in registry.list_refused()] == [(first, True)]
+    assert [(entry.version, "can't be read" in entry.problem) for entry in list_refused(registry)] == [(first, True)]
     registry.promote("toy", second, reason="trained again")
     assert registry.champion_version("toy") == second
     champion.write_text("")
@@ -229,7 +233,7 @@ def test_a_version_of_an_older_format_is_outdated_not_broken(registry: ModelRegi
     with pytest.raises(ModelOutdatedError, match=r"another version of Funnelhouse \(format 1, this one reads 2\)"):
         registry.load_champion("toy")
     assert registry.list_versions() == []
-    assert [entry.is_champion for entry in registry.list_refused()] == [True]
+    assert [entry.is_champion for entry in list_refused(registry)] == [True]
 
 
 BESIDE_A_LAZY_MODULE = """
