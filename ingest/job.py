@@ -36,7 +36,7 @@ State = Literal["unchanged", "to load", "to compare", "known broken"]
 
 
 class PlannedTable(NamedTuple):
-    """What a load would do about one table of the source, or (`to retire`) of the lake."""
+    """What a load would do about one table of the source."""
 
     event_date: dt.date
     table_name: str
@@ -51,7 +51,6 @@ class _Progress:
     loaded: list[LoadedDay] = field(default_factory=list)
     manifests: list[Manifest] = field(default_factory=list)
     unchanged: int = 0
-    retired: list[dict[str, str]] = field(default_factory=list)
     quarantined: list[dict[str, Any]] = field(default_factory=list)
     uncast: list[dict[str, Any]] = field(default_factory=list)
     broken_folders: set[Path] = field(default_factory=set)
@@ -99,7 +98,6 @@ def load_changed_days(settings: Settings, *, progress: bool = True) -> LoadRepor
         events_loaded=sum(day.rows for day in done.loaded),
         seconds=round(time.monotonic() - started, 3),
         days_loaded=sorted(done.loaded, key=lambda day: day.event_date),
-        retired=done.retired,
         quarantined=done.quarantined,
         impossible_names=list(listing.impossible_names),
         ignored_files=listing.ignored_files,
@@ -112,7 +110,7 @@ def load_changed_days(settings: Settings, *, progress: bool = True) -> LoadRepor
 def plan_load(settings: Settings) -> list[PlannedTable]:
     """What a load would do, changing nothing, judged by names, sizes and times alone.
 
-    `what` is to load, to compare (fetched to see whether it changed), unchanged, known broken, superseded or to retire.
+    `what` is to load, to compare (fetched to see whether it changed), unchanged, known broken or superseded.
     A table that was never read counts as a good one: that it is broken shows only when it is read.
     """
     source = open_source(settings)
@@ -122,32 +120,18 @@ def plan_load(settings: Settings) -> list[PlannedTable]:
     def judge(table: SourceTable) -> State:
         return _judge(settings, table, manifests.get(table.event_date), source.uri)
 
-    kinds = {event_date: manifest.kind for event_date, manifest in manifests.items()}
-    readable_daily = [
-        (table.event_date, table.kind)
-        for table in listing.tables
-        if table.kind == "daily" and judge(table) != "known broken"
-    ]
-    newest_daily = resolve.find_newest_daily([*kinds.items(), *readable_daily])
     plan = []
     for event_date, tables in _group_by_date(listing.tables).items():
         current = manifests.get(event_date)
         is_settled = False
         for table in tables:
-            if (
-                is_settled
-                or not resolve.counts(table.kind, event_date, newest_daily)
-                or (current is not None and resolve.is_worse(table.kind, current.kind))
-            ):
+            if is_settled or (current is not None and resolve.is_worse(table.kind, current.kind)):
                 plan.append(PlannedTable(event_date, table.name, "superseded", 0))
                 continue
             what = judge(table)
             is_settled = what != "known broken"
             size_bytes = sum(file.size_bytes for file in table.files) if what in {"to load", "to compare"} else 0
             plan.append(PlannedTable(event_date, table.name, what, size_bytes))
-    better = [table.event_date for table in listing.tables if table.kind != "intraday"]
-    for event_date in resolve.find_retired(kinds, better, newest_daily):
-        plan.append(PlannedTable(event_date, manifests[event_date].table_name, "to retire", 0))
     return plan
 
 
@@ -160,27 +144,13 @@ class _Loader:
         self._done = _Progress()
 
     def load(self, tables: tuple[SourceTable, ...], *, progress: bool) -> _Progress:
-        """Daily and fresh tables first: which intraday tables count depends on the newest daily that could be read."""
+        """Load the best table of each date that can be read."""
         by_date = _group_by_date(tables)
         bar = tqdm(total=len(by_date), unit="day", desc="loading", disable=not (progress and sys.stderr.isatty()))
         with bar:
-            undecided = {}
             for event_date, candidates in by_date.items():
-                rest = self._load_first(event_date, [table for table in candidates if table.kind != "intraday"])
-                if rest and any(table.kind == "intraday" for table in candidates):
-                    undecided[event_date] = [table for table in candidates if table.kind == "intraday"]
-                    continue
+                self._load_first(event_date, candidates)
                 self._tick(bar, len(by_date), log=progress)
-            newest_daily = resolve.find_newest_daily((day, manifest.kind) for day, manifest in self._lake.items())
-            for event_date, candidates in undecided.items():
-                self._load_first(
-                    event_date, [table for table in candidates if resolve.counts(table.kind, event_date, newest_daily)]
-                )
-                self._tick(bar, len(by_date), log=progress)
-        better = [table.event_date for table in tables if table.kind != "intraday"]
-        kinds = {event_date: manifest.kind for event_date, manifest in self._lake.items()}
-        for event_date in resolve.find_retired(kinds, better, newest_daily):
-            self._retire(self._lake.pop(event_date))
         finish_purge(self._settings)  # the past of devices that turned up in this load
         return self._done
 
@@ -191,16 +161,15 @@ class _Loader:
             if bar.n % _DAYS_PER_LOG_LINE == 0 and self._done.loaded:
                 logger.info("%d of %d days seen, %d loaded", bar.n, total, len(self._done.loaded))
 
-    def _load_first(self, event_date: dt.date, candidates: list[SourceTable]) -> bool:
-        """Load the best of the candidates that can be read; True when none could, and the lake has none as good."""
+    def _load_first(self, event_date: dt.date, candidates: list[SourceTable]) -> None:
+        """Load the best of the candidates that can be read, unless the lake has a better one."""
         for table in candidates:
             current = self._lake.get(event_date)
             if current is not None and resolve.is_worse(table.kind, current.kind):
-                return False
+                return
             if self._load_table(table, current):
                 self._done.good_tables.add(table.name)
-                return False
-        return True
+                return
 
     def _load_table(self, table: SourceTable, current: Manifest | None) -> bool:
         """Make the lake hold this table; False when it is broken."""
@@ -355,13 +324,6 @@ class _Loader:
                     "is_new": is_new,
                 }
             )
-
-    def _retire(self, manifest: Manifest) -> None:
-        moved_to = place.retire_partition(self._settings, manifest)
-        logger.info("%s no longer counts: moved to %s", manifest.table_name, moved_to)
-        self._done.retired.append(
-            {"event_date": manifest.event_date, "table_name": manifest.table_name, "moved_to": str(moved_to)}
-        )
 
 
 def _write(

@@ -35,7 +35,7 @@ def replaced_dir(settings: Settings) -> Path:
 
 
 def retired_dir(settings: Settings) -> Path:
-    """Partitions that no longer count; kept for whoever wants to look."""
+    """Intraday partitions that Funnelhouse 0.1 put aside when a later day came; nothing is added to them."""
     return settings.home / "lake" / "retired"
 
 
@@ -114,20 +114,6 @@ def refresh_manifest(settings: Settings, manifest: Manifest) -> None:
         new = workspace / MANIFEST_NAME
         _write_manifest(new, manifest)
         new.replace(partition_dir(settings, dt.date.fromisoformat(manifest.event_date)) / MANIFEST_NAME)
-
-
-def retire_partition(settings: Settings, manifest: Manifest) -> Path:
-    """Move a day that no longer counts out of the lake; returns where it is now."""
-    source = partition_dir(settings, dt.date.fromisoformat(manifest.event_date))
-    base = retired_dir(settings) / f"{manifest.table_name}-{manifest.content_hash[:12]}"
-    target, number = base, 1
-    while target.exists():
-        number += 1
-        target = base.with_name(f"{base.name}-{number}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    source.rename(target)
-    sync(source.parent)
-    return target
 
 
 def is_whole(settings: Settings, manifest: Manifest) -> bool:

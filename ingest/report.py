@@ -31,7 +31,6 @@ class LoadReport:
     events_loaded: int
     seconds: float
     days_loaded: list[LoadedDay] = field(default_factory=list)
-    retired: list[dict[str, str]] = field(default_factory=list)  # event_date, table_name, moved_to
     # table_name, event_date, file, row, column, reason, what_to_do, folder, is_new (false: known from an earlier run)
     quarantined: list[dict[str, Any]] = field(default_factory=list)
     impossible_names: list[str] = field(default_factory=list)
@@ -57,10 +56,6 @@ class LoadReport:
         if len(self.days_loaded) > 10:
             last = self.days_loaded[-1]
             lines.append(f"  … and {len(self.days_loaded) - 10} more, the last of them {last.event_date} {last.kind}")
-        for table in self.retired:
-            lines.append(
-                f"  {table['event_date']} retired: {table['table_name']} no longer counts, now {table['moved_to']}"
-            )
         for problem in self.quarantined:
             known = "" if problem["is_new"] else " (unchanged since an earlier run)"
             lines.append(f"  QUARANTINED {problem['file']}: {problem['reason']}{known}; {problem['what_to_do']}")

@@ -82,8 +82,6 @@ def _what_was_done(outcome: RunOutcome) -> str:
             rewritten = [day["event_date"] for day in report["days_loaded"] if day["change"] == "rewritten"]
             if rewritten:
                 lines.append(f"  loaded again, since the export has rewritten them: {_shorten(rewritten)}")
-        for table in report["retired"]:
-            lines.append(f"  {table['event_date']}: {table['table_name']} no longer counts")
         for problem in report["quarantined"]:
             lines.append(f"not loaded: {problem['file']}: {problem['reason']}; {problem['what_to_do']}")
     if any(outcome.of(DAILY, "publish")):

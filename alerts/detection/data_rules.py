@@ -97,16 +97,20 @@ def _check_gaps(
     excluded: Mapping[str, set[dt.date]],
     since: dt.date | None,
 ) -> list[Check]:
-    """A breach for each day that is missing between the first and the newest one, each a series of its own; a normal
-    check of that series, dated by the load, once the day has come."""
+    """A breach for each day that is missing, or has only its intraday table, while a later one has come.
+
+    Each is a series of its own, with a normal check, dated by the load, once the day has come.
+    """
     if not _columns_of(warehouse, "ops", "ingest_ledger"):
         return [_make_check(rule, as_of.date(), "untested", "there is no ops.ingest_ledger")]
-    loads = dict(
-        warehouse.execute("select event_date, max(loaded_at) from ops.ingest_ledger group by event_date").fetchall()
-    )
-    if not loads:
+    ledger = warehouse.execute("select event_date, kind, loaded_at from ops.ingest_ledger").fetchall()
+    if not ledger:
         return [_make_check(rule, as_of.date(), "untested", "no day has been loaded")]
-    first, newest = min(loads), max(loads)
+    kinds = {date: kind for date, kind, _ in ledger}
+    newest_daily = max((date for date, kind in kinds.items() if kind == "daily"), default=dt.date.min)
+    # Google makes no daily table where a property has more events than the export's limit
+    loads = {date: loaded_at for date, kind, loaded_at in ledger if kind != "intraday" or date > newest_daily}
+    first, newest = min(kinds), max(kinds)
     since = since or newest - dt.timedelta(days=book.check_last_days)
     due = [
         date
@@ -116,7 +120,11 @@ def _check_gaps(
     checks = []
     for date in due:
         if date not in loads:
-            reason = f"{date} is missing, but {newest} has arrived"
+            reason = (
+                f"{date} has only its intraday table, which is not final, but {newest_daily} has its daily one"
+                if date in kinds
+                else f"{date} is missing, but {newest} has arrived"
+            )
             found = {"observed": 1.0, "expected": 0.0, "band_high": 0.0, "volume": 1.0}
             checks.append(_make_check(rule, date, "breach", reason, label=("date", date.isoformat()), **found))
     for date, loaded_at in loads.items():

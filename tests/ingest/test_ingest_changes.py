@@ -217,9 +217,13 @@ RULE_13 = {
         [{"events_fresh_20260801": 3, "events_intraday_20260801": 5, "events_fresh_20260802": 4, "events_20260802": 1}],
         {"2026-08-01": ("events_fresh_20260801", 3), "2026-08-02": ("events_20260802", 1)},
     ),
-    "intraday counts after the newest daily only": (
+    "intraday counts where there is nothing better, whatever the other days have": (
         [{"events_intraday_20260801": 5, "events_20260802": 2, "events_intraday_20260803": 7}],
-        {"2026-08-02": ("events_20260802", 2), "2026-08-03": ("events_intraday_20260803", 7)},
+        {
+            "2026-08-01": ("events_intraday_20260801", 5),
+            "2026-08-02": ("events_20260802", 2),
+            "2026-08-03": ("events_intraday_20260803", 7),
+        },
     ),
     "fresh counts before the newest daily too": (
         [{"events_fresh_20260801": 5, "events_20260802": 2}],
@@ -233,13 +237,13 @@ RULE_13 = {
         [{"events_intraday_20260801": 5}, {"events_intraday_20260801": 9}],
         {"2026-08-01": ("events_intraday_20260801", 9)},
     ),
-    "intraday before a newer daily is retired": (
-        [{"events_intraday_20260801": 5}, {"events_intraday_20260801": 5, "events_20260802": 1}],
-        {"2026-08-02": ("events_20260802", 1)},
-    ),
-    "a daily of the lake counts when the source has it no more": (
-        [{"events_20260802": 1}, {"events_intraday_20260801": 5, "events_intraday_20260803": 2}],
-        {"2026-08-02": ("events_20260802", 1), "2026-08-03": ("events_intraday_20260803", 2)},
+    "the daily table of a large property never comes": (
+        [{"events_intraday_20260801": 5}, {"events_20260731": 3, "events_20260802": 1}],
+        {
+            "2026-07-31": ("events_20260731", 3),
+            "2026-08-01": ("events_intraday_20260801", 5),
+            "2026-08-02": ("events_20260802", 1),
+        },
     ),
     "a daily of the lake is not replaced by a worse table": (
         [{"events_20260801": 2}, {"events_intraday_20260801": 9, "events_fresh_20260801": 8}],
@@ -263,23 +267,10 @@ def test_which_table_of_a_day_counts(settings: Settings, source: Path, case: str
         load_changed_days(settings)
     assert _lake(settings) == expected
     report = load_changed_days(settings)
-    assert (report.days_loaded, report.retired) == ([], [])
+    assert report.days_loaded == []
 
 
-def test_a_retired_day_is_moved_and_reported(settings: Settings, source: Path) -> None:
-    _deliver(source, "events_intraday_20260801", 5)
-    load_changed_days(settings)
-    _deliver(source, "events_20260803", 1)
-    report = load_changed_days(settings)
-    [retired] = report.retired
-    assert (retired["event_date"], retired["table_name"]) == ("2026-08-01", "events_intraday_20260801")
-    moved_to = Path(retired["moved_to"])
-    assert moved_to.parent == settings.home / "lake" / "retired"
-    assert sorted(path.name for path in moved_to.iterdir()) == ["_manifest.json", "part-00000.parquet"]
-    assert "retired" in report.to_text()
-
-
-def test_a_daily_table_of_the_future_is_named_and_retires_nothing(settings: Settings, source: Path) -> None:
+def test_a_daily_table_of_the_future_is_named(settings: Settings, source: Path) -> None:
     _deliver(source, "events_20260801", 2)
     _deliver(source, "events_intraday_20260802", 5)
     _deliver(source, "events_20620803", 1)
@@ -287,20 +278,10 @@ def test_a_daily_table_of_the_future_is_named_and_retires_nothing(settings: Sett
     [message] = report.impossible_names
     assert "events_20620803.parquet: 2062-08-03 is in the future; name it after the event_date" in message
     assert [day.event_date for day in report.days_loaded] == ["2026-08-01", "2026-08-02"]
-    assert report.retired == []
-    # nor does one that an earlier version has let into the lake
-    days = [(dt.date(2026, 8, 1), "daily"), (dt.date(2062, 8, 3), "daily")]
-    assert resolve.find_newest_daily(days) == dt.date(2026, 8, 1)
 
 
 def test_rules_as_a_table() -> None:
-    days = [dt.date(2026, 8, day) for day in (1, 2, 3)]
     assert not resolve.is_worse("daily", "daily") and resolve.is_worse("intraday", "fresh")
-    for kind, day, newest in itertools.product(("daily", "fresh"), days, [*days, None]):
-        assert resolve.counts(kind, day, newest)
-    assert [resolve.counts("intraday", day, days[1]) for day in days] == [False, False, True]
-    assert resolve.find_retired({days[0]: "intraday", days[1]: "fresh", days[2]: "intraday"}, [], days[1]) == [days[0]]
-    assert resolve.find_retired({days[0]: "intraday"}, [days[0]], days[1]) == []
 
 
 _TABLES = [f"events_{kind}2026080{day}" for day in (1, 2, 3) for kind in ("", "fresh_", "intraday_")]

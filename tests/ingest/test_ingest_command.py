@@ -56,16 +56,15 @@ def test_a_plan_judges_by_names_sizes_and_times(make_settings: Callable[..., Set
     (source / "later2").rename(source / "events_20260802.json")
     (source / "later3").rename(source / "events_20260803.json")
     assert [(table, what) for _, table, what, _ in plan_load(settings)] == [
-        ("events_intraday_20260730", "superseded"),
+        ("events_intraday_20260730", "unchanged"),
         ("events_20260801", "to load"),
         ("events_20260802", "to load"),
         ("events_20260803", "to load"),
-        ("events_intraday_20260730", "to retire"),
     ]
     load_changed_days(settings)
     write_ndjson(source / "events_20260802.json", make_events(4))
     assert [(table, what) for _, table, what, _ in plan_load(settings)] == [
-        ("events_intraday_20260730", "superseded"),
+        ("events_intraday_20260730", "unchanged"),
         ("events_20260801", "unchanged"),
         ("events_20260802", "to compare"),
         ("events_20260803", "known broken"),
@@ -99,7 +98,7 @@ def test_a_plan_looks_past_what_is_known_to_be_broken(make_settings: Callable[..
         ("2026-08-01", "fresh"),
         ("2026-08-03", "intraday"),
     ]
-    assert (report.days_unchanged, report.retired) == (1, [])
+    assert report.days_unchanged == 1
 
 
 def test_a_plan_knows_that_a_table_delivered_twice_is_not_loaded(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import os
@@ -21,7 +22,7 @@ from ingest.__main__ import main
 from ingest.forget import MAX_LINKED_IDS, ForgetError, _placeholders, find_person, forget_person
 from ingest.job import load_changed_days, plan_load
 from warehouse.forgotten import ForgottenListError, read_forgotten
-from warehouse.lake import read_manifests
+from warehouse.lake import partition_dir, read_manifests
 from warehouse.transaction import plan_build
 
 
@@ -295,9 +296,11 @@ def test_copies_beside_the_lake_go(settings: Settings, source: Path) -> None:
     broken.write_text(json.dumps(make_event(user_id="ann")) + "\nbroken")
     write_parquet(source / "events_intraday_20260805.parquet", _events("20260805", ("ann", "phone")))
     load_changed_days(settings, progress=False)
-    write_parquet(source / "events_20260806.parquet", _events("20260806", ("bob", "laptop")))
-    load_changed_days(settings, progress=False)
+    # as an older version put such days aside
     retired = settings.home / "lake" / "retired"
+    retired.mkdir()
+    partition_dir(settings, dt.date(2026, 8, 5)).rename(retired / "events_intraday_20260805-0123456789ab")
+    (source / "events_intraday_20260805.parquet").unlink()
     [entry] = settings.quarantine_dir.glob("*/*")
     assert len(list(entry.iterdir())) == 2 and len(list(retired.iterdir())) == 1
     pages = settings.docs_dir / "data_docs" / "page.html"

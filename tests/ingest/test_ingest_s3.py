@@ -69,7 +69,6 @@ def test_an_export_in_s3_loads_like_a_folder(s3: Any, make_settings: Callable[..
     report = load_changed_days(settings)
     assert [(day.event_date, day.rows) for day in report.days_loaded] == [("2026-08-02", 7)]
     assert [problem["file"] for problem in report.quarantined] == ["events_20260804.json"]
-    assert [table["table_name"] for table in report.retired] == []
 
 
 def test_an_absent_bucket_or_prefix_is_an_error(s3: Any, make_settings: Callable[..., Settings]) -> None:

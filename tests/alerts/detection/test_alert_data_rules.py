@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Collection
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -36,12 +37,15 @@ def check(
     return evaluate_rules(warehouse, make_book(make_rule(kind)), as_of=as_of, excluded=excluded or {})
 
 
-def write_ledger(loads: dict[int, dt.datetime]) -> duckdb.DuckDBPyConnection:
+def write_ledger(loads: dict[int, dt.datetime], *, intraday: Collection[int] = ()) -> duckdb.DuckDBPyConnection:
     warehouse = duckdb.connect()
-    warehouse.execute("create schema ops; create table ops.ingest_ledger (event_date date, loaded_at timestamp)")
+    warehouse.execute(
+        "create schema ops; create table ops.ingest_ledger (event_date date, kind varchar, loaded_at timestamp)"
+    )
     for index, loaded_at in loads.items():
         utc = loaded_at.astimezone(dt.UTC).replace(tzinfo=None)
-        warehouse.execute("insert into ops.ingest_ledger values (?, ?)", [date_of(index), utc])
+        kind = "intraday" if index in intraday else "daily"
+        warehouse.execute("insert into ops.ingest_ledger values (?, ?, ?)", [date_of(index), kind, utc])
     return warehouse
 
 
@@ -114,6 +118,26 @@ def test_a_missing_day_that_has_come_is_normal_from_its_load_on() -> None:
     assert [each.dimension for each in found] == [None, "date"]
 
 
+def test_a_day_with_its_intraday_table_alone_is_told_once_a_later_day_has_its_daily_one() -> None:
+    # of days 18 and 20 the daily table has not come: day 20 is the newest, and its own may still come
+    warehouse = write_ledger(each_morning(21), intraday=(18, 20))
+    found = check(warehouse, "data_missing", at(22))
+    assert [(each.date, each.figures.reason) for each in found if each.verdict == "breach"] == [
+        (
+            date_of(18),
+            f"{date_of(18)} has only its intraday table, which is not final, but {date_of(19)} has its daily one",
+        )
+    ]
+    fingerprint = f"data_missing|date={date_of(18)}|above"
+    found = check(write_ledger(each_morning(21)), "data_missing", at(22), excluded={fingerprint: {date_of(18)}})
+    assert [each.verdict for each in found if each.fingerprint == fingerprint] == ["normal"]
+    # a property that streams and has no daily tables at all
+    assert all(
+        each.verdict == "normal"
+        for each in check(write_ledger(each_morning(21), intraday=range(21)), "data_missing", at(22))
+    )
+
+
 def test_a_gap_of_yesterday_may_still_be_filled() -> None:
     loads = {**each_morning(18), 19: at(20, 7)}
     assert all(each.verdict == "normal" for each in check(write_ledger(loads), "data_missing", at(20, 8)))
@@ -165,8 +189,10 @@ def test_hours_are_counted_as_they_pass_when_the_clocks_change(
     newest: dt.date, as_of: dt.datetime, hours: float
 ) -> None:
     warehouse = duckdb.connect()
-    warehouse.execute("create schema ops; create table ops.ingest_ledger (event_date date, loaded_at timestamp)")
-    warehouse.execute("insert into ops.ingest_ledger values (?, now()::timestamp)", [newest])
+    warehouse.execute(
+        "create schema ops; create table ops.ingest_ledger (event_date date, kind varchar, loaded_at timestamp)"
+    )
+    warehouse.execute("insert into ops.ingest_ledger values (?, 'daily', now()::timestamp)", [newest])
     [found] = check(warehouse, "data_late", as_of)
     assert found.figures.observed == hours
 
@@ -204,7 +230,7 @@ def test_what_cannot_be_tested_is_silent_and_says_why(kind: str) -> None:
     warehouse.execute(
         """
         create schema ops;
-        create table ops.ingest_ledger (event_date date, loaded_at timestamp);
+        create table ops.ingest_ledger (event_date date, kind varchar, loaded_at timestamp);
         create table ops.validation_results
             (suite varchar, expectation varchar, severity varchar, success bigint, validated_at varchar);
         create table ops.model_drift (model varchar, measured_at timestamp);

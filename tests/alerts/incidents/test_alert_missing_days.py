@@ -39,10 +39,12 @@ def check(settings: Settings, loads: Iterable[tuple[int, int]], day: int) -> Non
     """Check at noon of `day`, when the days of `loads` have come, each at seven of another day."""
     publish(settings, [ShopDay()] * day)
     with duckdb.connect(str(settings.published_path)) as warehouse:
-        warehouse.execute("create schema ops; create table ops.ingest_ledger (event_date date, loaded_at timestamp)")
+        warehouse.execute(
+            "create schema ops; create table ops.ingest_ledger (event_date date, kind varchar, loaded_at timestamp)"
+        )
         for index, loaded in loads:
             moment = dt.datetime.combine(date_of(loaded), dt.time(7))
-            warehouse.execute("insert into ops.ingest_ledger values (?, ?)", [date_of(index), moment])
+            warehouse.execute("insert into ops.ingest_ledger values (?, 'daily', ?)", [date_of(index), moment])
     as_of = dt.datetime.combine(date_of(day), dt.time(12), tzinfo=dt.UTC)
     check_rules(settings, run_id=f"run-{day}", as_of=as_of)
 
