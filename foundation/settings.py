@@ -63,6 +63,11 @@ class MartSettings(BaseModel):
     attribution_lookback_days: int = Field(
         default=30, ge=0, description="How far back a direct session looks for a source."
     )
+    longest_session_gap_minutes: int = Field(
+        default=475,
+        ge=30,
+        description="A longer gap ends a session, whatever id its events have; GA4 lets no property wait longer.",
+    )
     count_in_app_purchases: bool = Field(
         default=True, description="Count `in_app_purchase` events as purchases, marked `is_in_app`."
     )

@@ -23,6 +23,7 @@ from foundation.errors import FunnelhouseError
 from foundation.settings import Settings
 from warehouse.champions import UNREADABLE, read_champion_versions
 from warehouse.lake import carry_unknown_columns, read_manifests
+from warehouse.public_suffixes import list_version, write_public_suffixes
 
 SCHEMAS = ("staging", "intermediate", "marts", "ml", "ops")
 
@@ -116,6 +117,8 @@ def begin(settings: Settings, *, run_id: str, now: dt.datetime | None = None, fu
         _write_build_info(connection, settings, run_id=run_id, now=now, plan=plan)
         _write_ledger(connection, manifests.values())
         _write_touched_dates(connection, plan.touched_dates)
+        if plan.is_full_rebuild:
+            write_public_suffixes(connection)
         _copy_state(connection, settings)
     return plan
 
@@ -220,6 +223,7 @@ def project_fingerprint(settings: Settings) -> str:
     files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in {".sql", ".csv"}]
     # event ids are DuckDB's hashes: those of another version must not stand beside them
     digest.update(duckdb.__version__.encode())
+    digest.update(list_version().encode())
     for path in [project / "dbt_project.yml", *files]:
         digest.update(path.relative_to(project).as_posix().encode())
         digest.update(path.read_bytes())
@@ -233,6 +237,7 @@ def dbt_vars(settings: Settings) -> dict[str, Any]:
         "property_timezone": settings.property_timezone,
         "attribution_lookback_days": settings.attribution_lookback_days,
         "complete_after_hours": settings.complete_after_hours,
+        "longest_session_gap_minutes": settings.longest_session_gap_minutes,
         "count_in_app_purchases": settings.count_in_app_purchases,
         "excluded_hostnames": [name.strip() for name in settings.excluded_hostnames.split(",") if name.strip()],
     }

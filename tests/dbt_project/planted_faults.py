@@ -119,7 +119,7 @@ FAULTS = {
     "runs of events without a session id rebuilt on touched dates only": Fault(
         {
             "models/intermediate/touched/int_touched_event_dates.sql": _become(
-                "select event_date from {{ source('ops', 'touched_dates') }} -- {{ ref('int_gap_session_events') }}"
+                "select event_date from {{ source('ops', 'touched_dates') }} -- {{ ref('int_inferred_sessions') }}"
             )
         },
         Scenario(

@@ -47,6 +47,7 @@ class Act:
     is_entrance: bool = False
     is_copied: bool = False  # exported twice, once with its params in another order
     exported_days_later: int = 0  # in the table of a later day than that of its timestamp
+    has_no_id: bool = False  # sent without the visit's session id, and without a page: by a server
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,7 @@ def _rows_of_visit(visit: Visit) -> list[Row]:
             "amount": act.amount,
             "engaged ms": act.engagement_msec,
             "batch": act.batch,
+            "no id": act.has_no_id or None,
             "internal": visit.is_internal or None,
         }
         told = ", ".join(f"{name} {value}" for name, value in facts.items() if value is not None)
@@ -169,7 +171,7 @@ def _rows_of_visit(visit: Visit) -> list[Row]:
 
 
 def _columns_of(visit: Visit, act: Act, at: dt.datetime, table_date: dt.date, *, is_first: bool) -> dict[str, Any]:
-    params: dict[str, Any] = {"page_location": f"https://shop.example{act.path}"}
+    params: dict[str, Any] = {} if act.has_no_id else {"page_location": f"https://shop.example{act.path}"}
     columns: dict[str, Any] = {
         "event_date": f"{table_date:%Y%m%d}",
         "event_timestamp": str(int(at.timestamp()) * 1_000_000),
@@ -180,7 +182,7 @@ def _columns_of(visit: Visit, act: Act, at: dt.datetime, table_date: dt.date, *,
         "platform": "WEB",
         "device": {"category": "mobile" if visit.device == "phone" else "desktop"},
     }
-    if visit.session is not None:
+    if visit.session is not None and not act.has_no_id:
         params["ga_session_id"] = visit.session
     if act.engagement_msec is not None:
         params["engagement_time_msec"] = act.engagement_msec
@@ -219,7 +221,7 @@ def _add_source(source: str, params: dict[str, Any], columns: dict[str, Any]) ->
         case "e-mail":
             params |= {"source": "news", "medium": "email", "campaign": "spring"}
         case "click id":
-            params["page_location"] += "?gclid=Ab1"
+            params["page_location"] = params.get("page_location", "https://shop.example/") + "?gclid=Ab1"
         case "last click":
             campaign = {"source": "bing", "medium": "cpc", "campaign_name": "brand"}
             columns["session_traffic_source_last_click"] = {"cross_channel_campaign": campaign}
@@ -232,6 +234,12 @@ def _add_source(source: str, params: dict[str, Any], columns: dict[str, Any]) ->
             columns["session_traffic_source_last_click"] = {"cross_channel_campaign": named}
         case "referrer":
             params["page_referrer"] = "https://blog.example/post"
+        case "own referrer":
+            params["page_referrer"] = "https://pay.shop.example/"
+        case "payment provider":
+            params |= {"source": "paypal.com", "medium": "referral"}
+        case "assistant":
+            params["page_referrer"] = "https://chatgpt.com/"
         case "ignored referrer":
             params |= {"page_referrer": "https://pay.example/", "ignore_referrer": "true"}
 
@@ -253,11 +261,11 @@ def _corrected(row: Row) -> Row:
 
 def _acts() -> st.SearchStrategy[Act]:
     names = ["page_view", "page_view", "add_to_cart", "purchase", "view_item", "begin_checkout", "refund", "scroll"]
-    names += ["in_app_purchase"]
+    names += ["in_app_purchase", "notification_receive", "became_a_regular"]
     return st.builds(
         Act,
         name=st.sampled_from([*names, "session_start", "first_visit", "user_engagement"]),
-        minutes_later=st.sampled_from([0, 0, 1, 12, 29, 30]),
+        minutes_later=st.sampled_from([0, 0, 1, 12, 29, 30, 500]),
         path=st.sampled_from(["/a", "/b", "/c"]),
         transaction_id=st.sampled_from([None, "T1", "T2", 3, "(not set)", "undefined"]),
         amount=st.sampled_from([10.0, 0.1, None, 33.33]),
@@ -267,6 +275,7 @@ def _acts() -> st.SearchStrategy[Act]:
         is_entrance=st.sampled_from([False, False, False, True]),
         is_copied=st.sampled_from([False, False, False, True]),
         exported_days_later=st.sampled_from([0, 0, 0, 0, 0, 1]),
+        has_no_id=st.sampled_from([False, False, False, True]),
     )
 
 
@@ -285,7 +294,7 @@ def _visits(draw: st.DrawFn, device: str | None) -> Visit:
             st.sampled_from(
                 [
                     *("none", "google ads", "none", "e-mail", "click id", "last click", "referrer", "ignored referrer"),
-                    *("named channel", "unknown"),
+                    *("named channel", "unknown", "own referrer", "payment provider", "assistant"),
                 ]
             )
         ),

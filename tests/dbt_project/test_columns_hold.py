@@ -24,9 +24,11 @@ TABLES = """
     ) as purchases (purchase_id, revenue_usd, session_id);
 
     create table marts.agg_funnel_daily as from (values
-        (date '2026-09-01', 'mobile', 'Direct', 1, 0.5),
-        (date '2026-09-02', 'mobile', 'Direct', 1, 1.5)
-    ) as funnel (kpi_date, device_category, default_channel_group, step_number, share_of_sessions);
+        (date '2026-09-01', 'mobile', 'Direct', 'Direct', 1, 0.5),
+        (date '2026-09-02', 'mobile', 'Direct', 'Direct', 1, 1.5)
+    ) as funnel (
+        kpi_date, device_category, default_channel_group, custom_channel_group, step_number, share_of_sessions
+    );
 
     create table ops.schema_changes as from (values
         (date '2026-09-01', 'items', 'varchar', 'new'),

@@ -11,8 +11,17 @@
 {#- Where each param stands in the lists, null where it is absent: looked up once, read below. -#}
 {% macro param_positions(keys) -%}
     {% for key in keys -%}
-        list_position(param_keys, '{{ key }}') as at_{{ key }}{{ ',' if not loop.last }}
+        {{ param_position(key) }} as at_{{ key }}{{ ',' if not loop.last }}
     {% endfor %}
+{%- endmacro %}
+
+{% macro param_position(key) -%}
+    list_position(param_keys, '{{ key }}')
+{%- endmacro %}
+
+{#- The param's text, null where it was exported with another type. -#}
+{% macro param_string(key) -%}
+    param_strings[at_{{ key }}]
 {%- endmacro %}
 
 {#- The param as text, whichever type it was exported with. -#}

@@ -10,6 +10,7 @@
         parsed.event_name,
         placed.event_number,
         placed.interaction_number,
+        placed.is_background,
         placed.seconds_since_previous_event,
         parsed.stream_id,
         parsed.user_pseudo_id,
@@ -20,6 +21,7 @@
         parsed.page_location,
         parsed.page_path,
         parsed.page_title,
+        parsed.page_hostname,
         parsed.external_referrer,
         placed.engagement_page_path,
         parsed.engagement_msec,
@@ -50,6 +52,16 @@
         parsed.country
     from {{ parsed }} as parsed
     inner join {{ placed }} as placed on parsed.event_key = placed.event_key
+{%- endmacro %}
+
+{#- Predicate: this is no site that a visitor comes from, but the shop itself or a payment provider (rule 33). -#}
+{% macro is_own_referrer(referrer, page_hostname) -%}
+    coalesce((lower({{ referrer }}), {{ page_hostname }}) in (
+        select
+            own.referrer,
+            own.page_hostname
+        from {{ ref('int_own_referrers') }} as own
+    ), false)
 {%- endmacro %}
 
 {#- `int_ordered_events`, in an incremental build only those of the session dates to rewrite: their keys are chosen

@@ -48,6 +48,29 @@
     cast({{ event_date }} as varchar) || '-' || cast({{ event_hash }} as varchar)
 {%- endmacro %}
 
+{#- Events that no visitor makes: they tell of a refund, of a message, of what became of an app (rule 29). -#}
+{% macro is_background(event_name) -%}
+    {{ event_name }} in ('{{ var('background_events') | join("', '") }}')
+{%- endmacro %}
+
+{#- Whether an event without a ga_session_id can have come from a page or an app, and not from a server. -#}
+{% macro is_sent_by_a_visitor(event_name, page_path) -%}
+    {{ page_path }} is not null
+    or {{ event_name }} in (
+        'page_view', 'screen_view', 'user_engagement', 'session_start', 'first_visit', 'first_open', 'scroll', 'click'
+    )
+{%- endmacro %}
+
+{#- A session's number as GA4 counts; what follows a long gap under the same id is a session that GA4 has not numbered. -#}
+{% macro session_number_of_ga4() -%}
+    case when not {{ contains_text('session_id', '|from-') }} then min(ga_session_number) end
+{%- endmacro %}
+
+{#- A longer gap ends a session, whatever id its events have: GA4 lets no property wait longer. -#}
+{% macro longest_gap_micros() -%}
+    {{ var('longest_session_gap_minutes') * 60 * 1000000 }}
+{%- endmacro %}
+
 {#- Events that tell of money: orders, what was bought in an app, and what was paid back. -#}
 {% macro is_about_money(event_name) -%}
     {{ event_name }} in ('purchase', 'in_app_purchase', 'refund')
@@ -67,8 +90,7 @@
 
 {#- A field ('id', 'number' or 'engaged') of a session id that was sent as GA4's cookie holds it: `s1747068300$o5$g1$…`,
     with or without `GS2.1.` before it, or in the older form `GS1.1.1747068300.5.1.…`. -#}
-{% macro session_cookie_field(key, field) -%}
-    {%- set text = 'param_strings[at_' ~ key ~ ']' -%}
+{% macro session_cookie_field(cookie, field) -%}
     {%- set newer = {
         'id': '^(?:GS2[.][0-9]+[.])?s([0-9]{1,15})(?:[$]|$)',
         'number': '^(?:GS2[.][0-9]+[.])?s[0-9]+[$](?:.*[$])?o([0-9]{1,9})(?:[$]|$)',
@@ -79,10 +101,9 @@
         'number': '^GS1[.][0-9]+[.][0-9]+[.]([0-9]{1,9})(?:[.]|$)',
         'engaged': '^GS1[.][0-9]+[.][0-9]+[.][0-9]+[.]([0-9])(?:[.]|$)',
     }[field] -%}
-    -- nearly all ids are numbers, as such or as text: into those nobody looks
     case
-        when {{ text }} is not null and try_cast({{ text }} as bigint) is null
-            then cast(coalesce({{ regex_extract(text, newer) }}, {{ regex_extract(text, older) }}) as bigint)
+        when {{ cookie }} is not null
+            then cast(coalesce({{ regex_extract(cookie, newer) }}, {{ regex_extract(cookie, older) }}) as bigint)
     end
 {%- endmacro %}
 

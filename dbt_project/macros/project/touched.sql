@@ -17,9 +17,9 @@
     {{ column }} in (select session_date from intermediate.int_touched_session_dates)
 {%- endmacro %}
 
-{#- Predicate: the row belongs to a visitor without ga_session_id who has events on a touched date. -#}
-{% macro is_touched_gap_user(column='user_pseudo_id') -%}
-    {{ column }} in (select user_pseudo_id from intermediate.int_touched_gap_users)
+{#- Predicate: the row belongs to a device with events on a touched date whose sessions its ids alone do not tell. -#}
+{% macro is_touched_inferred_user(column='user_pseudo_id') -%}
+    {{ column }} in (select user_pseudo_id from intermediate.int_touched_inferred_users)
 {%- endmacro %}
 
 {#- Predicate: the row belongs to a device whose sessions or purchases may have changed. -#}

@@ -24,9 +24,11 @@ located as (
             'ga_session_id', 'ga_session_number', 'batch_page_id', 'batch_ordering_id', 'batch_event_index',
             'page_location', 'page_title', 'page_referrer', 'firebase_screen', 'session_engaged',
             'engagement_time_msec', 'percent_scrolled', 'search_term', 'ignore_referrer', 'source', 'medium',
-            'campaign', 'gclid', 'transaction_id', 'currency', 'value', 'traffic_type', 'synthetic_bundle', 'entrances',
-            'firebase_screen_class'
-        ]) }}
+            'campaign', 'gclid', 'transaction_id', 'currency', 'value', 'traffic_type', 'synthetic_bundle'
+        ]) }},
+        -- looked for only where it can be
+        case when event_name = 'page_view' then {{ param_position('entrances') }} end as at_entrances,
+        case when platform != 'WEB' then {{ param_position('firebase_screen_class') }} end as at_firebase_screen_class
     from raw_events
 ),
 
@@ -40,9 +42,11 @@ read_params as (
         {{ login_id('user_id') }} as user_id,
         coalesce(stream_id, '') as stream_id,
         lower(coalesce(platform, 'WEB')) as platform,
-        coalesce({{ param_int('ga_session_id') }}, {{ session_cookie_field('ga_session_id', 'id') }}) as ga_session_id,
-        coalesce({{ param_int('ga_session_number') }}, {{ session_cookie_field('ga_session_id', 'number') }})
-            as ga_session_number,
+        {{ param_int('ga_session_id') }} as param_session_id,
+        -- nearly all ids are numbers, as such or as text; what else there is may be a cookie (rule 20)
+        case when try_cast({{ param_string('ga_session_id') }} as bigint) is null then {{ param_string('ga_session_id') }} end
+            as session_cookie,
+        {{ param_int('ga_session_number') }} as param_session_number,
         coalesce(batch_page_id, {{ param_int('batch_page_id') }}) as batch_page_id,
         coalesce(batch_ordering_id, {{ param_int('batch_ordering_id') }}) as batch_ordering_id,
         coalesce(batch_event_index, {{ param_int('batch_event_index') }}) as batch_event_index,
@@ -51,8 +55,7 @@ read_params as (
         {{ param_text('page_referrer') }} as page_referrer,
         coalesce({{ param_text('firebase_screen') }}, {{ param_text('firebase_screen_class') }}) as screen_name,
         coalesce({{ param_int('entrances') }}, 0) >= 1 as is_entrance,
-        coalesce({{ param_int('session_engaged') }}, {{ session_cookie_field('ga_session_id', 'engaged') }})
-            as session_engaged,
+        {{ param_int('session_engaged') }} as param_session_engaged,
         {{ param_int('engagement_time_msec') }} as engagement_time_msec,
         {{ param_int('percent_scrolled') }} as percent_scrolled,
         {{ param_text('search_term') }} as search_term,
@@ -104,6 +107,9 @@ read_params as (
 cleaned as (
     select
         *,
+        coalesce(param_session_id, {{ session_cookie_field('session_cookie', 'id') }}) as ga_session_id,
+        coalesce(param_session_number, {{ session_cookie_field('session_cookie', 'number') }}) as ga_session_number,
+        coalesce(param_session_engaged, {{ session_cookie_field('session_cookie', 'engaged') }}) as session_engaged,
         {{ not_set_to_null('page_title') }} as clean_page_title,
         {{ regex_extract('page_referrer', '^[A-Za-z-]+://([^/?#:]+)') }} as referrer_hostname,
         coalesce(
@@ -187,6 +193,7 @@ select
     ]) }} as event_hash,
     event_timestamp,
     event_name,
+    {{ is_background('event_name') }} as is_background,
     user_pseudo_id,
     user_id,
     stream_id,
@@ -204,6 +211,7 @@ select
     page_location,
     coalesce(page_path, screen_name) as page_path,
     clean_page_title as page_title,
+    lower(coalesce(page_hostname, '')) as page_hostname,
     -- www.shop.example is no stranger to shop.example
     case
         when

@@ -12,8 +12,22 @@ in_sessions as (
     from warehouse.marts.fct_sessions
 ),
 
+-- What no visit needs to have: events of the background, and what a server sent while nobody was there (rule 29).
+visitless as (
+    select count(*) as events
+    from warehouse.staging.stg_ga4__events as events
+    left join warehouse.intermediate.int_inferred_sessions as inferred on events.event_key = inferred.event_key
+    anti join warehouse.marts.fct_sessions
+        on coalesce(inferred.session_id, events.session_id) = fct_sessions.session_id
+    where
+        events.user_pseudo_id is not null
+        and (events.is_background or (events.session_id is null and inferred.session_id is null))
+),
+
 purchases as (
-    select coalesce(sum(revenue_usd), 0) as revenue_usd
+    select
+        coalesce(sum(revenue_usd), 0) as revenue_usd,
+        coalesce(sum(revenue_usd) filter (where session_id is not null), 0) as in_sessions_usd
     from warehouse.marts.fct_purchases
 ),
 
@@ -26,6 +40,7 @@ orphans as (
     select count(*) as purchases
     from warehouse.marts.fct_purchases
     anti join warehouse.marts.fct_sessions on fct_purchases.session_id = fct_sessions.session_id
+    where fct_purchases.session_id is not null
 ),
 
 age as (
@@ -40,13 +55,14 @@ age as (
 
 select
     'all dates' as subject,
-    cast(counted.identified - in_sessions.events as bigint) as events_off_sessions,
-    in_sessions.revenue_usd - purchases.revenue_usd as session_revenue_off_usd,
+    cast(counted.identified - visitless.events - in_sessions.events as bigint) as events_off_sessions,
+    in_sessions.revenue_usd - purchases.in_sessions_usd as session_revenue_off_usd,
     kpis.revenue_usd - purchases.revenue_usd as kpi_revenue_off_usd,
     orphans.purchases as purchases_without_session,
     age.days as days_behind
 from counted
 cross join in_sessions
+cross join visitless
 cross join purchases
 cross join kpis
 cross join orphans

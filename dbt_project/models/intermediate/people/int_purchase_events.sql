@@ -19,6 +19,7 @@ select
     event_name,
     session_key as session_id,
     user_pseudo_id,
+    user_id,
     stream_id,
     transaction_id,
     -- the shop's sites share their order numbers; an app's store counts on its own

@@ -8,9 +8,20 @@ with purchases as (
         purchases.purchase_date,
         purchases.revenue_usd,
         purchases.session_id as purchase_session_id,
+        purchases.user_pseudo_id,
         sessions.user_key
     from {{ ref('fct_purchases') }} as purchases
     inner join {{ ref('fct_sessions') }} as sessions on purchases.session_id = sessions.session_id
+    union all
+    select
+        purchase_id,
+        purchased_at,
+        purchase_date,
+        revenue_usd,
+        null as purchase_session_id,
+        user_pseudo_id,
+        user_key
+    from {{ ref('int_sessionless_purchases') }}
 )
 
 select
@@ -20,20 +31,22 @@ select
     purchases.revenue_usd,
     purchases.purchase_session_id,
     -- the last touch is the session that bought, also where the person has begun another one in the meantime
-    purchases.purchase_session_id = touches.session_id as is_purchase_session,
+    coalesce(purchases.purchase_session_id = touches.session_id, false) as is_purchase_session,
     purchases.user_key,
     touches.session_id,
     touches.session_number,
-    touches.session_started_at,
-    touches.user_pseudo_id,
-    touches.device_category,
-    touches.is_direct_entry,
-    touches.session_source as source,
-    touches.session_medium as medium,
+    -- an order of nobody who has come: what else is known of it is when
+    coalesce(touches.session_started_at, purchases.purchased_at) as session_started_at,
+    coalesce(touches.user_pseudo_id, purchases.user_pseudo_id) as user_pseudo_id,
+    coalesce(touches.device_category, '(not set)') as device_category,
+    coalesce(touches.is_direct_entry, true) as is_direct_entry,
+    coalesce(touches.session_source, '(direct)') as source,
+    case when touches.session_id is null then '(none)' else touches.session_medium end as medium,
     touches.session_campaign as campaign,
-    touches.session_default_channel_group as default_channel_group
+    coalesce(touches.session_default_channel_group, 'Direct') as default_channel_group,
+    coalesce(touches.session_custom_channel_group, 'Direct') as custom_channel_group
 from purchases
-inner join {{ ref('fct_sessions') }} as touches
+left join {{ ref('fct_sessions') }} as touches
     on
         purchases.user_key = touches.user_key
         and (

@@ -16,14 +16,15 @@ with events as (
         events.batch_event_index,
         events.is_entrance,
         events.event_hash,
-        events.event_name not in ('session_start', 'first_visit') as is_interaction,
+        events.is_background,
+        events.event_name not in ('session_start', 'first_visit') and not events.is_background as is_interaction,
         events.event_name in ('page_view', 'screen_view') as is_page_view,
         events.page_path
     from {{ ref('int_events') }} as events
     inner join {{ ref('int_touched_sessions') }} as sessions on events.session_key = sessions.session_id
     {% if is_incremental() %}
         where
-            events.event_date >= (select min(session_date) from {{ ref('int_touched_sessions') }})
+            events.event_date >= (select min(first_event_date) from {{ ref('int_touched_sessions') }})
             and events.event_date <= (select max(last_event_date) from {{ ref('int_touched_sessions') }})
     {% endif %}
 ),
@@ -53,6 +54,7 @@ select
     session_date,
     event_number,
     interaction_number,
+    is_background,
     cast(event_timestamp - previous_event_timestamp as double) / 1000000 as seconds_since_previous_event,
     -- the time GA4 sends with a page_view was spent on the page before it (rule 12)
     case when is_page_view then previous_page_path else page_path end as engagement_page_path

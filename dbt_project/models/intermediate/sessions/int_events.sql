@@ -2,6 +2,6 @@
 
 select
     events.*,
-    coalesce(events.session_id, runs.session_id) as session_key
+    coalesce(inferred.session_id, events.session_id) as session_key
 from {{ ref('stg_ga4__events') }} as events
-left join {{ ref('int_gap_session_events') }} as runs on events.event_key = runs.event_key
+left join {{ ref('int_inferred_sessions') }} as inferred on events.event_key = inferred.event_key

@@ -26,11 +26,13 @@ entries as (
 
 purchases as (
     select
-        sessions.user_pseudo_id,
-        sessions.session_id,
-        purchases.purchased_at
-    from {{ ref('fct_purchases') }} as purchases
-    inner join sessions on purchases.session_id = sessions.session_id
+        user_pseudo_id,
+        session_id,
+        purchased_at
+    from {{ ref('fct_purchases') }}
+    {% if is_incremental() %}
+        where {{ is_touched_device() }}
+    {% endif %}
 ),
 
 -- One row per thing that happened on a device; counted are the rows of earlier microseconds.

@@ -5,12 +5,35 @@
 ) }}
 
 -- depends_on: {{ ref('int_touched_event_dates') }}
-select distinct
-    event_date,
-    session_key as session_id
-from {{ ref('int_events') }}
-where
-    session_key is not null
+with days as (
+    select
+        event_date,
+        session_id,
+        first_micros is not null as is_visit
+    from {{ ref('int_session_spans') }}
+    where
+        session_id is not null
+        and session_id not in (
+            select own_session_id from {{ ref('int_inferred_sessions') }}
+            where own_session_id is not null
+        )
+        {% if is_incremental() %}
+            and {{ is_touched_session_event_date() }}
+        {% endif %}
+    union all
+    select
+        event_date,
+        session_id,
+        not is_background as is_visit
+    from {{ ref('int_inferred_sessions') }}
     {% if is_incremental() %}
-        and {{ is_touched_session_event_date() }}
+        where {{ is_touched_session_event_date() }}
     {% endif %}
+)
+
+select
+    event_date,
+    session_id,
+    bool_or(is_visit) as is_visit
+from days
+group by event_date, session_id

@@ -4,9 +4,10 @@
 ) }}
 
 {%- set last_click_columns = [
-    'last_click_source', 'last_click_medium', 'last_click_campaign', 'last_click_channel_group'
+    'last_click_source', 'last_click_medium', 'last_click_campaign', 'last_click_channel_group', 'page_hostname'
 ] -%}
-{%- set event_columns = ['event_source', 'event_medium', 'event_campaign'] -%}
+{%- set referral_columns = ['external_referrer', 'page_hostname'] -%}
+{%- set event_columns = ['event_source', 'event_medium', 'event_campaign', 'page_hostname'] -%}
 
 -- depends_on: {{ ref('int_touched_session_dates') }}
 -- fct_sessions takes a session's source and device from wherever in the session they first appear: right for a report,
@@ -40,6 +41,7 @@ entry_events as (
         events.event_name,
         events.page_path,
         events.ga_session_number,
+        events.page_hostname,
         events.external_referrer,
         events.has_event_source,
         events.event_source,
@@ -57,6 +59,7 @@ entry_events as (
         case when events.interaction_number is null then 1000000000 else 0 end + events.event_number as entry_order
     from {{ session_events() }} as events
     inner join spans on events.session_id = spans.session_id and events.event_at <= spans.entered_at
+    where not events.is_background
 ),
 
 entries as (
@@ -66,7 +69,7 @@ entries as (
         entered_at,
         last_interaction_at,
         first_cart_at,
-        min(ga_session_number) as ga_session_number,
+        {{ session_number_of_ga4() }} as ga_session_number,
         case
             when bool_or(event_name = 'view_item') then 'product'
             when bool_or(event_name = 'view_search_results') then 'search'
@@ -80,7 +83,7 @@ entries as (
         -- one tuple from one event (rule 8)
         {{ earliest(row_of(last_click_columns), 'entry_order') }} filter (where has_last_click) as last_click,
         {{ earliest(row_of(event_columns), 'entry_order') }} filter (where has_event_source) as event_tuple,
-        {{ earliest('external_referrer', 'entry_order') }} filter (where page_path is not null) as entry_referrer,
+        {{ earliest(row_of(referral_columns), 'entry_order') }} filter (where page_path is not null) as entry_referral,
         {{ earliest('device_category', 'entry_order') }} filter (where device_category is not null) as device_category,
         {{ earliest('operating_system', 'entry_order') }} filter (where operating_system is not null)
             as operating_system,
@@ -90,32 +93,61 @@ entries as (
     group by session_id, session_date, entered_at, last_interaction_at, first_cart_at
 ),
 
+told as (
+    select
+        *,
+        {{ row_field('last_click', 'last_click_source') }} as last_click_source,
+        {{ row_field('last_click', 'last_click_medium') }} as last_click_medium,
+        {{ row_field('last_click', 'page_hostname') }} as last_click_hostname,
+        {{ row_field('event_tuple', 'event_source') }} as event_source,
+        {{ row_field('event_tuple', 'event_medium') }} as event_medium,
+        {{ row_field('event_tuple', 'page_hostname') }} as event_hostname,
+        {{ row_field('entry_referral', 'external_referrer') }} as entry_referrer,
+        {{ row_field('entry_referral', 'page_hostname') }} as entry_hostname
+    from entries
+),
+
 referred as (
     select
-        entries.*,
-        {{ bare_hostname('entries.entry_referrer') }} as referrer
-    from entries
+        told.*,
+        case
+            when not {{ is_own_referrer('told.entry_referrer', 'told.entry_hostname') }}
+                then {{ bare_hostname('told.entry_referrer') }}
+        end as referrer,
+        has_last_click
+        and not (
+            coalesce(told.last_click_medium, '') = 'referral'
+            and {{ is_own_referrer('told.last_click_source', 'told.last_click_hostname') }}
+        ) as is_last_click,
+        has_event_source
+        and not (
+            coalesce(told.event_medium, '') = 'referral'
+            and {{ is_own_referrer('told.event_source', 'told.event_hostname') }}
+        ) as is_event
+    from told
 ),
 
 sourced as (
     select
         referred.*,
         case
-            when has_last_click then {{ row_field('last_click', 'last_click_source') }}
-            when has_event_source then {{ row_field('event_tuple', 'event_source') }}
+            when referred.is_last_click then referred.last_click_source
+            when referred.is_event then referred.event_source
             else referred.referrer
         end as source,
         case
-            when has_last_click then {{ row_field('last_click', 'last_click_medium') }}
-            when has_event_source then {{ row_field('event_tuple', 'event_medium') }}
+            when referred.is_last_click then referred.last_click_medium
+            when referred.is_event then referred.event_medium
             when referred.referrer is not null
-                then case when referrers.category = 'search' then 'organic' else 'referral' end
+                then {{ medium_of_referrer('referrers.category', 'referred.session_date') }}
         end as medium,
         case
-            when has_last_click then {{ row_field('last_click', 'last_click_campaign') }}
-            when has_event_source then {{ row_field('event_tuple', 'event_campaign') }}
+            when referred.is_last_click then {{ row_field('referred.last_click', 'last_click_campaign') }}
+            when referred.is_event then {{ row_field('referred.event_tuple', 'event_campaign') }}
+            when referred.referrer is not null
+                then {{ campaign_of_referrer('referrers.category', 'referred.session_date') }}
         end as campaign,
-        case when has_last_click then {{ row_field('last_click', 'last_click_channel_group') }} end
+        case when referred.is_last_click then {{ row_field('referred.last_click', 'last_click_channel_group') }} end
             as named_channel_group
     from referred
     left join source_categories as referrers on referred.referrer = referrers.source
@@ -133,7 +165,7 @@ select
     coalesce(sourced.campaign, '(not set)') as session_campaign,
     coalesce(sourced.named_channel_group, {{ default_channel_group(
         'lower(sourced.source)', 'sourced.medium', 'lower(sourced.campaign)',
-        'source_categories.category', 'coalesce(source_categories.is_paid_without_medium, false)'
+        'source_categories.category', 'coalesce(source_categories.is_paid_without_medium, false)', 'sourced.session_date'
     ) }}) as default_channel_group,
     coalesce(sourced.device_category, '(not set)') as device_category,
     coalesce(sourced.operating_system, '(not set)') as operating_system,

@@ -10,21 +10,23 @@ with events as (
         *,
         -- session_start and first_visit may be missing, repeated or last: what a session starts with is read from the
         -- other events, and from those two only where there is nothing else (rule 4)
-        case when interaction_number is null then 1000000000 else 0 end + event_number as entry_order
+        case when interaction_number is null then 1000000000 else 0 end + event_number as entry_order,
+        case when not is_background then event_at end as visited_at,
+        case when not is_background then page_path end as visited_page
     from {{ session_events() }} as events
 )
 
 select
     session_id,
     session_date,
-    -- what a session's key is made of is the same in all its events: one of them will do
+    -- device and stream are the same in all events of a session: one of them will do
     max(user_pseudo_id) filter (where event_number = 1) as user_pseudo_id,
     {{ earliest('user_id', '-event_number') }} filter (where user_id is not null) as user_id,
     max(stream_id) filter (where event_number = 1) as stream_id,
-    max(ga_session_id) filter (where event_number = 1) as ga_session_id,
-    min(ga_session_number) as ga_session_number,
-    min(event_at) as session_started_at,
-    max(event_at) as session_ended_at,
+    max(ga_session_id) as ga_session_id,
+    {{ session_number_of_ga4() }} as ga_session_number,
+    min(visited_at) as session_started_at,
+    max(visited_at) as session_ended_at,
     -- null where nothing was measured: that is not the same as no engagement, and stays out of averages (rule 12)
     {{ msec_to_seconds('sum(engagement_msec)') }} as engagement_seconds,
     max(session_engaged) as session_engaged,
@@ -37,17 +39,20 @@ select
     {{ count_where("event_name = 'first_visit'") }} as first_visits,
     {{ count_where("event_name = 'view_search_results'") }} as searches,
     coalesce(max(percent_scrolled), 0) as max_scroll_percent,
-    {{ earliest('page_path', 'entry_order') }} filter (where page_path is not null) as landing_page,
-    {{ earliest('page_path', '-event_number') }} filter (where page_path is not null) as exit_page,
+    {{ earliest('visited_page', 'entry_order') }} filter (where visited_page is not null) as landing_page,
+    {{ earliest('visited_page', '-event_number') }} filter (where visited_page is not null) as exit_page,
     {{ earliest('external_referrer', 'entry_order') }} filter (where page_path is not null) as entry_referrer,
+    {{ earliest('page_hostname', 'entry_order') }} filter (where page_path is not null) as entry_hostname,
     {{ earliest('event_source', 'entry_order') }} filter (where has_event_source) as event_source,
     {{ earliest('event_medium', 'entry_order') }} filter (where has_event_source) as event_medium,
     {{ earliest('event_campaign', 'entry_order') }} filter (where has_event_source) as event_campaign,
+    {{ earliest('page_hostname', 'entry_order') }} filter (where has_event_source) as event_hostname,
     coalesce(bool_or(has_event_source), false) as has_event_source,
     {{ earliest('last_click_source', 'entry_order') }} filter (where has_last_click) as last_click_source,
     {{ earliest('last_click_medium', 'entry_order') }} filter (where has_last_click) as last_click_medium,
     {{ earliest('last_click_campaign', 'entry_order') }} filter (where has_last_click) as last_click_campaign,
     {{ earliest('last_click_channel_group', 'entry_order') }} filter (where has_last_click) as last_click_channel_group,
+    {{ earliest('page_hostname', 'entry_order') }} filter (where has_last_click) as last_click_hostname,
     coalesce(bool_or(has_last_click), false) as has_last_click,
     {{ earliest('device_category', 'entry_order') }} filter (where device_category is not null) as device_category,
     {{ earliest('operating_system', 'entry_order') }} filter (where operating_system is not null) as operating_system,

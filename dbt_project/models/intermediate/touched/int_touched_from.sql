@@ -11,6 +11,10 @@
         where {{ is_touched_session_date() }}
         union all
         select session_started_at from ops.previously_touched_starts
+        union all
+        select purchased_at as session_started_at
+        from {{ ref('int_touched_purchases') }}
+        where session_id is null
     ),
 
     reached as (

@@ -2,6 +2,7 @@
 select
     session_id,
     user_pseudo_id,
+    purchased_at,
     purchase_date
 {% if is_full_build() %}
     from {{ ref('fct_purchases') }}

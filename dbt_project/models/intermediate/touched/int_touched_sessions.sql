@@ -1,4 +1,5 @@
--- The sessions of the partitions to rewrite: whatever date its events lie on, a session is dated by its first.
+-- The sessions of the partitions to rewrite: whatever dates its events lie on, a session is dated by the first of its
+-- visitor. Background events alone are none.
 with candidates as (
     select distinct session_id
     from {{ ref('int_session_days') }}
@@ -8,7 +9,8 @@ with candidates as (
 spans as (
     select
         days.session_id,
-        min(days.event_date) as session_date,
+        min(case when days.is_visit then days.event_date end) as session_date,
+        min(days.event_date) as first_event_date,
         max(days.event_date) as last_event_date
     from {{ ref('int_session_days') }} as days
     inner join candidates on days.session_id = candidates.session_id
@@ -18,6 +20,7 @@ spans as (
 select
     session_id,
     session_date,
+    first_event_date,
     last_event_date
 from spans
 where session_date in (select session_date from {{ ref('int_touched_session_dates') }})

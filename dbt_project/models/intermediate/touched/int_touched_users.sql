@@ -4,8 +4,8 @@
     ) }}"
 ) }}
 
--- The people, as they were and as they are now, who have a session on a touched device: all that looks back into the
--- history of a person is rewritten for them, and for nobody else.
+-- The people, as they were and as they are now, who have a session on a touched device or an order without one that has
+-- changed: all that looks back into the history of a person is rewritten for them, and for nobody else.
 {% if is_full_build() %}
     select user_key
     from {{ ref('int_identified_sessions') }}
@@ -16,4 +16,7 @@
     where user_pseudo_id in (select user_pseudo_id from {{ ref('int_touched_devices') }})
     union
     select user_key from ops.previous_user_keys
+    union
+    select user_key
+    from {{ changed_rows(ref('int_sessionless_purchases'), 'ops.previous_sessionless_purchases') }} as moved
 {% endif %}

@@ -19,6 +19,7 @@ with measured as (
             session_date as kpi_date,
             device_category,
             default_channel_group,
+            custom_channel_group,
             cast({{ loop.index }} as bigint) as step_number,
             '{{ step }}' as step,
             {{ count_where(condition) }} as sessions,
@@ -27,7 +28,7 @@ with measured as (
         {% if is_incremental() %}
             where {{ is_touched_kpi_date('session_date') }}
         {% endif %}
-        group by session_date, device_category, default_channel_group
+        group by session_date, device_category, default_channel_group, custom_channel_group
         {{ 'union all' if not loop.last }}
     {% endfor %}
 )
@@ -36,6 +37,7 @@ select
     kpi_date,
     device_category,
     default_channel_group,
+    custom_channel_group,
     step_number,
     step,
     sessions,

@@ -5,7 +5,9 @@
 ) }}
 
 -- depends_on: {{ ref('int_touched_kpi_dates') }}
-{% set dimensions = ['device_category', 'default_channel_group', 'country', 'browser', 'landing_page'] %}
+{% set dimensions = [
+    'device_category', 'default_channel_group', 'custom_channel_group', 'country', 'browser', 'landing_page'
+] %}
 {% set kpis = measured_kpis('dimension') %}
 
 with measured as (

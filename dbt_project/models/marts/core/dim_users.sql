@@ -32,17 +32,33 @@ totals as (
     group by user_key
 ),
 
-purchases as (
+bought as (
     select
         sessions.user_key,
-        count(*) as purchases,
-        {{ sum_money('purchases.revenue_usd') }} as revenue_usd,
-        {{ sum_money('purchases.net_revenue_usd') }} as net_revenue_usd,
-        min(purchases.purchase_date) as first_purchase_date,
-        max(purchases.purchase_date) as last_purchase_date
+        purchases.purchase_date,
+        purchases.revenue_usd,
+        purchases.net_revenue_usd
     from {{ ref('fct_purchases') }} as purchases
     inner join sessions on purchases.session_id = sessions.session_id
-    group by sessions.user_key
+    union all
+    select
+        user_key,
+        purchase_date,
+        revenue_usd,
+        net_revenue_usd
+    from {{ ref('int_sessionless_purchases') }}
+),
+
+purchases as (
+    select
+        user_key,
+        count(*) as purchases,
+        {{ sum_money('revenue_usd') }} as revenue_usd,
+        {{ sum_money('net_revenue_usd') }} as net_revenue_usd,
+        min(purchase_date) as first_purchase_date,
+        max(purchase_date) as last_purchase_date
+    from bought
+    group by user_key
 )
 
 select
@@ -57,6 +73,7 @@ select
     firsts.medium as first_medium,
     firsts.campaign as first_campaign,
     firsts.default_channel_group as first_default_channel_group,
+    firsts.custom_channel_group as first_custom_channel_group,
     firsts.device_category as first_device_category,
     firsts.country as first_country,
     firsts.landing_page as first_landing_page,

@@ -56,6 +56,7 @@ select
     medium,
     campaign,
     default_channel_group,
+    custom_channel_group,
     device_category,
     cast(case when touch_number = 1 then 1 else 0 end as double) as first_click_credit,
     cast(case when touch_number = touches then 1 else 0 end as double) as last_click_credit,

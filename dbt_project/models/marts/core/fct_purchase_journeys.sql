@@ -10,7 +10,8 @@ with touches as (
         *,
         row_number() over in_order as touch_number,
         lag(device_category) over in_order as previous_device_category,
-        lag(default_channel_group) over in_order as previous_channel_group
+        lag(default_channel_group) over in_order as previous_channel_group,
+        lag(custom_channel_group) over in_order as previous_custom_channel_group
     from {{ ref('int_purchase_touches') }}
     {% if is_incremental() %}
         where {{ is_touched_user() }}
@@ -24,7 +25,7 @@ select
     purchased_at,
     purchase_date,
     revenue_usd,
-    count(*) as sessions,
+    count(session_id) as sessions,
     count(distinct user_pseudo_id) as devices,
     count(distinct user_pseudo_id) > 1 as is_cross_device,
     min(session_started_at) as journey_started_at,
@@ -38,6 +39,10 @@ select
     {{ joined_in_order(
         'default_channel_group', ' > ', 'touch_number',
         'default_channel_group is distinct from previous_channel_group'
-    ) }} as channel_path
+    ) }} as channel_path,
+    {{ joined_in_order(
+        'custom_channel_group', ' > ', 'touch_number',
+        'custom_channel_group is distinct from previous_custom_channel_group'
+    ) }} as custom_channel_path
 from touches
 group by purchase_id, user_key, purchased_at, purchase_date, revenue_usd

@@ -93,6 +93,7 @@ select
     transaction_id,
     session_id,
     user_pseudo_id,
+    user_id,
     event_at as purchased_at,
     event_date as purchase_date,
     purchase_revenue_usd as revenue_usd,

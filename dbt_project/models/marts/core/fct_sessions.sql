@@ -5,7 +5,7 @@
     pre_hook="{{ remember_previous('ops.previous_sessions', this, is_touched_user()) }}",
 ) }}
 
--- depends_on: {{ ref('int_touched_users') }}
+-- depends_on: {{ ref('int_touched_users') }} {{ ref('custom_channel_groups') }}
 with source_categories as (
     select * from {{ ref('ga4_source_categories') }}
 ),
@@ -38,9 +38,24 @@ own_sources as (
     select
         sessions.*,
         case
-            when sessions.has_last_click then 'last_click'
-            when sessions.has_event_source then 'event'
-            when sessions.referrer is not null then 'referrer'
+            when
+                sessions.has_last_click
+                and not (
+                    coalesce(sessions.last_click_medium, '') = 'referral'
+                    and {{ is_own_referrer('sessions.last_click_source', 'sessions.last_click_hostname') }}
+                )
+                then 'last_click'
+            when
+                sessions.has_event_source
+                and not (
+                    coalesce(sessions.event_medium, '') = 'referral'
+                    and {{ is_own_referrer('sessions.event_source', 'sessions.event_hostname') }}
+                )
+                then 'event'
+            when
+                sessions.referrer is not null
+                and not {{ is_own_referrer('sessions.entry_referrer', 'sessions.entry_hostname') }}
+                then 'referrer'
         end as source_origin,
         referrers.category as referrer_category
     from sessions
@@ -58,11 +73,12 @@ tuples as (
         case source_origin
             when 'last_click' then last_click_medium
             when 'event' then event_medium
-            when 'referrer' then case when referrer_category = 'search' then 'organic' else 'referral' end
+            when 'referrer' then {{ medium_of_referrer('referrer_category', 'session_date') }}
         end as own_medium,
         case source_origin
             when 'last_click' then last_click_campaign
             when 'event' then event_campaign
+            when 'referrer' then {{ campaign_of_referrer('referrer_category', 'session_date') }}
         end as own_campaign,
         case source_origin when 'last_click' then last_click_channel_group end as own_channel_group
     from own_sources
@@ -141,66 +157,83 @@ engaged as (
             else coalesce(engagement_seconds, 0) >= 10 or page_views >= 2 or key_events > 0
         end as is_engaged
     from with_source
+),
+
+grouped as (
+    select
+        engaged.*,
+        coalesce(engaged.named_channel_group, {{ default_channel_group(
+            'lower(engaged.source)', 'engaged.medium', 'lower(engaged.campaign)',
+            'source_categories.category', 'coalesce(source_categories.is_paid_without_medium, false)',
+            'engaged.session_date'
+        ) }}) as default_channel_group,
+        coalesce(engaged.own_channel_group, {{ default_channel_group(
+            'lower(engaged.session_source)', 'engaged.session_medium', 'lower(engaged.session_campaign)',
+            'session_categories.category', 'coalesce(session_categories.is_paid_without_medium, false)',
+            'engaged.session_date'
+        ) }}) as session_default_channel_group
+    from engaged
+    left join source_categories
+        on {{ bare_hostname('engaged.source') }} = source_categories.source
+    left join source_categories as session_categories
+        on {{ bare_hostname('engaged.session_source') }} = session_categories.source
 )
 
 select
-    engaged.session_id,
-    engaged.user_key,
-    engaged.user_pseudo_id,
-    engaged.user_id,
-    engaged.stream_id,
-    engaged.ga_session_id,
-    engaged.session_number,
+    grouped.session_id,
+    grouped.user_key,
+    grouped.user_pseudo_id,
+    grouped.user_id,
+    grouped.stream_id,
+    grouped.ga_session_id,
+    grouped.session_number,
     device_numbers.device_session_number,
-    engaged.ga_session_number,
-    coalesce(engaged.ga_session_number, device_numbers.device_session_number) = 1 as is_new_user,
-    engaged.session_date,
-    engaged.session_started_at,
-    engaged.session_ended_at,
-    {{ seconds_between('engaged.session_started_at', 'engaged.session_ended_at') }} as session_duration_seconds,
-    engaged.engagement_seconds,
-    engaged.is_engaged,
-    not engaged.is_engaged as is_bounce,
-    engaged.event_count,
-    engaged.page_views,
-    engaged.product_views,
-    engaged.searches,
-    engaged.add_to_carts,
-    engaged.begin_checkouts,
+    grouped.ga_session_number,
+    coalesce(grouped.ga_session_number, device_numbers.device_session_number) = 1 as is_new_user,
+    grouped.session_date,
+    grouped.session_started_at,
+    grouped.session_ended_at,
+    {{ seconds_between('grouped.session_started_at', 'grouped.session_ended_at') }} as session_duration_seconds,
+    grouped.engagement_seconds,
+    grouped.is_engaged,
+    not grouped.is_engaged as is_bounce,
+    grouped.event_count,
+    grouped.page_views,
+    grouped.product_views,
+    grouped.searches,
+    grouped.add_to_carts,
+    grouped.begin_checkouts,
     coalesce(purchases.purchases, 0) as purchases,
     coalesce(purchases.revenue_usd, 0) as revenue_usd,
-    engaged.add_to_carts > 0 as has_add_to_cart,
-    engaged.begin_checkouts > 0 as has_begin_checkout,
+    grouped.add_to_carts > 0 as has_add_to_cart,
+    grouped.begin_checkouts > 0 as has_begin_checkout,
     coalesce(purchases.purchases, 0) > 0 as has_purchase,
-    engaged.add_to_carts > 0 and coalesce(purchases.purchases, 0) = 0 as is_cart_abandoned,
-    engaged.landing_page,
-    engaged.exit_page,
-    engaged.source,
-    engaged.medium,
-    engaged.campaign,
-    coalesce(engaged.named_channel_group, {{ default_channel_group(
-        'lower(engaged.source)', 'engaged.medium', 'lower(engaged.campaign)',
-        'source_categories.category', 'coalesce(source_categories.is_paid_without_medium, false)'
-    ) }}) as default_channel_group,
-    engaged.session_source,
-    engaged.session_medium,
-    engaged.session_campaign,
-    coalesce(engaged.own_channel_group, {{ default_channel_group(
-        'lower(engaged.session_source)', 'engaged.session_medium', 'lower(engaged.session_campaign)',
-        'session_categories.category', 'coalesce(session_categories.is_paid_without_medium, false)'
-    ) }}) as session_default_channel_group,
-    engaged.is_direct as is_direct_entry,
-    coalesce(engaged.device_category, '(not set)') as device_category,
-    coalesce(engaged.operating_system, '(not set)') as operating_system,
-    coalesce(engaged.browser, '(not set)') as browser,
-    coalesce(engaged.country, '(not set)') as country,
-    engaged.max_scroll_percent,
-    {{ hour_of(in_property_zone('engaged.session_started_at')) }} as hour_of_day,
-    {{ iso_weekday('engaged.session_date') }} as day_of_week
-from engaged
-left join purchases on engaged.session_id = purchases.session_id
-inner join device_numbers on engaged.session_id = device_numbers.session_id
-left join source_categories
-    on {{ bare_hostname('engaged.source') }} = source_categories.source
-left join source_categories as session_categories
-    on {{ bare_hostname('engaged.session_source') }} = session_categories.source
+    grouped.add_to_carts > 0 and coalesce(purchases.purchases, 0) = 0 as is_cart_abandoned,
+    grouped.landing_page,
+    grouped.exit_page,
+    grouped.source,
+    grouped.medium,
+    grouped.campaign,
+    grouped.default_channel_group,
+    {{ custom_channel_group(
+        'grouped.source', 'grouped.medium', 'grouped.campaign', 'grouped.landing_page', 'grouped.default_channel_group'
+    ) }} as custom_channel_group,
+    grouped.session_source,
+    grouped.session_medium,
+    grouped.session_campaign,
+    grouped.session_default_channel_group,
+    {{ custom_channel_group(
+        'grouped.session_source', 'grouped.session_medium', 'grouped.session_campaign', 'grouped.landing_page',
+        'grouped.session_default_channel_group'
+    ) }} as session_custom_channel_group,
+    grouped.is_direct as is_direct_entry,
+    coalesce(grouped.device_category, '(not set)') as device_category,
+    coalesce(grouped.operating_system, '(not set)') as operating_system,
+    coalesce(grouped.browser, '(not set)') as browser,
+    coalesce(grouped.country, '(not set)') as country,
+    grouped.max_scroll_percent,
+    {{ hour_of(in_property_zone('grouped.session_started_at')) }} as hour_of_day,
+    {{ iso_weekday('grouped.session_date') }} as day_of_week
+from grouped
+left join purchases on grouped.session_id = purchases.session_id
+inner join device_numbers on grouped.session_id = device_numbers.session_id
