@@ -134,6 +134,18 @@ TABLES = (
     """,
     "create index if not exists alert_outbox_by_incident on alert_outbox (incident_id, channel)",
     """
+    create table if not exists kpi_revisions (
+        kpi_date text not null,
+        content_hash text not null,         -- of the day's table: one row per version
+        project_fingerprint text not null,  -- of the SQL that made the figures
+        table_kind text not null,           -- daily, fresh, intraday
+        noted_at text not null,
+        figures text not null,              -- JSON: each number of agg_kpis_daily, as first published from this version
+        final text,                         -- the same once the day was complete; null until then
+        primary key (kpi_date, content_hash, project_fingerprint)
+    )
+    """,
+    """
     create table if not exists alert_answers_seen (
         signature_hash text primary key,
         seen_at real not null           -- epoch seconds; forgotten once the timestamp alone refuses the request

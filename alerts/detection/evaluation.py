@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import duckdb
 import numpy as np
@@ -12,10 +12,12 @@ import numpy as np
 from alerts.detection import walk
 from alerts.detection.data_rules import check_data
 from alerts.detection.panel import Panel, read_panel
+from alerts.detection.revisions import Measures, Revision, learn_revision
 from alerts.detection.scales import Bools, Scale
 from alerts.detection.verdicts import Check, Figures, Verdict, make_fingerprint
 from alerts.detection.walk import Series, Walk, walk_days
 from alerts.rules.book import Direction, Rule, RuleBook
+from alerts.text import say_value
 
 _VERDICTS: dict[int, Verdict] = {
     walk.UNTESTED: "untested",
@@ -32,17 +34,19 @@ def evaluate_rules(
     as_of: dt.datetime,
     excluded: Mapping[str, set[dt.date]],
     since: dt.date | None = None,
+    moved: Sequence[tuple[Measures, Measures]] = (),
 ) -> list[Check]:
     """Test the days from `since` on (default: the last `check_last_days` complete ones) against every rule.
 
     `as_of` is the present moment in the property's time zone. `excluded` gives, per fingerprint, the dates that are
-    known to belong to incidents; they never enter a baseline of the same series, whatever the incident's direction. A
-    pure function of the tables, the book and these.
+    known to belong to incidents; they never enter a baseline of the same series, whatever the incident's direction.
+    `moved` are the first and the final figures of earlier days. A pure function of the tables, the book and these.
     """
     checks: list[Check] = []
     for rule in book.rules:
         if rule.kind == "kpi":
-            checks += _check_kpi(warehouse, book, rule, as_of, excluded, since)
+            revision = learn_revision(rule, moved)
+            checks += _check_kpi(warehouse, book, rule, as_of, excluded, since, revision)
         else:
             checks += check_data(warehouse, book, rule, as_of=as_of, excluded=excluded, since=since)
     return sorted(checks, key=lambda check: check.date)
@@ -82,6 +86,7 @@ def walk_panel(
     *,
     is_tested: Bools,
     excluded: Mapping[str, set[dt.date]],
+    revision: Revision | None = None,
 ) -> Walk:
     """Decide the tested days of a rule's panel."""
     is_event: dict[Direction, Bools] = {
@@ -104,6 +109,8 @@ def walk_panel(
         excluded=_mark_excluded(rule, panel, excluded),
         is_event=is_event,
         is_provisional=panel.is_provisional,
+        is_first=panel.is_first,
+        revision=revision,
     )
 
 
@@ -112,7 +119,8 @@ def select_tested_days(
 ) -> tuple[Bools, dt.date | None]:
     """Which days are walked through, and from which date on their checks count.
 
-    Provisional days are tested (for total loss) once they have ended. The two weeks before the first day are walked
+    Provisional days are tested once they have ended: for total loss, and in full when their own table has come. The two
+    weeks before the first day are walked
     too: a limit that must be passed on two of three days, or weeks, needs the ones before.
     """
     complete = [date for date, usable in zip(panel.dates, ~panel.is_provisional, strict=True) if usable]
@@ -131,14 +139,22 @@ def _check_kpi(
     as_of: dt.datetime,
     excluded: Mapping[str, set[dt.date]],
     since: dt.date | None,
+    revision: Revision,
 ) -> list[Check]:
     panel = read_panel(warehouse, rule)
     is_tested, since = select_tested_days(book, panel, as_of=as_of, since=since)
-    result = walk_panel(book, rule, panel, is_tested=is_tested, excluded=excluded)
-    return make_checks(book, rule, panel, result, since)
+    result = walk_panel(book, rule, panel, is_tested=is_tested, excluded=excluded, revision=revision)
+    return make_checks(book, rule, panel, result, since, revision)
 
 
-def make_checks(book: RuleBook, rule: Rule, panel: Panel, result: Walk, since: dt.date | None) -> list[Check]:
+def make_checks(
+    book: RuleBook,
+    rule: Rule,
+    panel: Panel,
+    result: Walk,
+    since: dt.date | None,
+    revision: Revision | None = None,
+) -> list[Check]:
     """The checks of a walk from `since` on. Dimension values that are too small to test make none."""
     checks = []
     for day, series in np.argwhere(result.period.T > 0):
@@ -150,6 +166,9 @@ def make_checks(book: RuleBook, rule: Rule, panel: Panel, result: Walk, since: d
             if label is not None and reason in (walk.NO_VOLUME, walk.NO_HISTORY, walk.PROVISIONAL):
                 continue
             event = book.find_event(rule, date, way)
+            said = _say_reason(rule, result, way, int(series), int(day), event.name if event else "")
+            if panel.is_first[day]:
+                said += f"; {_say_first(rule, revision or Revision())}"
             checks.append(
                 Check(
                     rule=rule.name,
@@ -168,14 +187,23 @@ def make_checks(book: RuleBook, rule: Rule, panel: Panel, result: Walk, since: d
                         band_high=_show(panel.scale, result.band_high[series, day]),
                         z=_number(result.z[series, day]),
                         volume=float(result.volume[series, day]),
-                        reason=_say_reason(rule, result, way, int(series), int(day), event.name if event else ""),
+                        reason=said,
                     ),
                     baseline_days=int(result.baseline_days[series, day]),
-                    is_provisional=bool(panel.is_provisional[day]),
+                    is_provisional=bool(panel.is_provisional[day] and not panel.is_first[day]),
                     is_expected_event=event is not None,
                 )
             )
     return checks
+
+
+def _say_first(rule: Rule, revision: Revision) -> str:
+    if revision.usual_move is None:
+        return "first figures, which may still move a little"
+    moved = (
+        f"{revision.usual_move * 100:.1f} points" if rule.unit == "share" else say_value(revision.usual_move, rule.unit)
+    )
+    return f"first figures: such days have moved by up to {moved} since"
 
 
 def _mark_excluded(rule: Rule, panel: Panel, excluded: Mapping[str, set[dt.date]]) -> Bools:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ DAILY_TABLE = "marts.agg_kpis_daily"
 DIMENSION_TABLE = "marts.agg_kpis_daily_by_dimension"
 # A dimension with more values (landing pages) is watched for the largest of them.
 MOST_VALUES = 50
+_NUMBER = re.compile(r"TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT|U.*INT.*|FLOAT|DOUBLE|DECIMAL.*")
 _Row = tuple[int, dt.date, Any, Any, Any]  # series, date, y, n, volume
 
 
@@ -33,6 +35,7 @@ class Panel:
 
     `labels[i]` is None for the whole shop, else (dimension, value). `y` of `n` for rates; totals in `y` (n = 1); mean
     logs in `y` over `n` sessions. `volume` is what `minimum_volume` counts. `usable`: complete and with a value.
+    `is_first`: provisional, but from a daily or fresh table, whose figures hardly move any more.
     """
 
     scale: Scale
@@ -43,6 +46,7 @@ class Panel:
     volume: Floats
     usable: Bools
     is_provisional: Bools
+    is_first: Bools
 
     @property
     def weekday(self) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -106,20 +110,22 @@ def read_panel(warehouse: duckdb.DuckDBPyConnection, rule: Rule, *, with_dimensi
     """All days of a rule's KPI, whole shop first. A day without a row has no value; a dimension value without a row
     on a day that has one counted zero."""
     scale, columns = scale_of(rule), say_measures(rule)
+    kind = "table_kind" if "table_kind" in _columns(warehouse, DAILY_TABLE) else "'intraday'"
     whole = warehouse.execute(
-        f"select kpi_date, is_provisional, {columns} from {DAILY_TABLE} order by kpi_date"
+        f"select kpi_date, is_provisional, {kind} != 'intraday', {columns} from {DAILY_TABLE} order by kpi_date"
     ).fetchall()
     if not whole:
-        empty = np.zeros((1, 0))
-        return Panel(scale, [], [None], empty, empty, empty, empty.astype(bool), np.zeros(0, dtype=bool))
+        empty, no_days = np.zeros((1, 0)), np.zeros(0, dtype=bool)
+        return Panel(scale, [], [None], empty, empty, empty, empty.astype(bool), no_days, no_days)
     first, days = whole[0][0], (whole[-1][0] - whole[0][0]).days + 1
     is_present = np.zeros(days, dtype=bool)
-    is_provisional = np.zeros(days, dtype=bool)
-    for date, is_young, *_ in whole:
+    is_provisional, is_first = np.zeros(days, dtype=bool), np.zeros(days, dtype=bool)
+    for date, is_young, has_own_table, *_ in whole:
         is_present[(date - first).days] = True
         is_provisional[(date - first).days] = bool(is_young)
+        is_first[(date - first).days] = bool(is_young and has_own_table)
     labels: list[tuple[str, str] | None] = [None]
-    rows: list[_Row] = [(0, row[0], *row[2:]) for row in whole]
+    rows: list[_Row] = [(0, row[0], *row[3:]) for row in whole]
     if with_dimensions and rule.dimensions:
         found, rows_of_values = _read_values(warehouse, rule)
         labels += found
@@ -145,6 +151,7 @@ def read_panel(warehouse: duckdb.DuckDBPyConnection, rule: Rule, *, with_dimensi
         volume=volume,
         usable=has_value & ~is_provisional,
         is_provisional=is_provisional,
+        is_first=is_first,
     )
 
 
@@ -196,15 +203,14 @@ def has_columns(warehouse: duckdb.DuckDBPyConnection, table: str, columns: list[
 
 
 def _number_columns(warehouse: duckdb.DuckDBPyConnection, table: str) -> set[str]:
+    return {name for name, kind in _columns(warehouse, table).items() if _NUMBER.fullmatch(kind)}
+
+
+def _columns(warehouse: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
+    """The columns of a table and their types; none where it does not exist."""
     schema, name = table.split(".")
-    rows: list[Any] = warehouse.execute(
-        """
-        select column_name
-        from information_schema.columns
-        where
-            table_schema = ? and table_name = ?
-            and regexp_matches(data_type, '^(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT|U.*INT.*|FLOAT|DOUBLE|DECIMAL.*)$')
-        """,
+    rows = warehouse.execute(
+        "select column_name, data_type from information_schema.columns where table_schema = ? and table_name = ?",
         [schema, name],
     ).fetchall()
-    return {row[0] for row in rows}
+    return dict(rows)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alerts.detection.scales import Bools, Floats, Scale
+from alerts.detection.revisions import Revision
+from alerts.detection.scales import TINY, Bools, Floats, Scale
 from alerts.detection.statistics import Baseline, find_band, fit_baseline, raise_limit, score_against, score_day
 from alerts.rules.book import Direction, Rule
 
@@ -20,6 +22,9 @@ Z_LIMIT, REPEATED, OVER_A_WEEK, ABSOLUTE, RELATIVE, TOTAL_LOSS = 10, 11, 12, 13,
 
 WEEK = 7
 SUNDAY = 6
+DayState = Literal["open", "first", "final"]  # intraday alone; first figures of its own table; complete
+# First figures of a small value vary at the most so many times as much as the shop's.
+MOST_TIMES = 100.0
 FEWEST_DAYS_OF_A_WEEK = 5
 FEWEST_WEEKS = 4
 # Below this expected count of successes, or of failures, a day says too little about a rate: Cochran's rule of thumb.
@@ -91,21 +96,27 @@ def walk_days(
     excluded: Bools,
     is_event: dict[Direction, Bools] | None = None,
     is_provisional: Bools | None = None,
+    is_first: Bools | None = None,
+    revision: Revision | None = None,
     with_bands: bool = True,
 ) -> Walk:
     """Decide the tested days in order. Each day is held against the days before it, never against itself.
 
-    `excluded` (series, days) are days of known incidents; `is_tested`, `is_event` and `is_provisional` are (days,).
+    `excluded` (series, days) are days of known incidents; `is_tested`, `is_event`, `is_provisional` and `is_first` are
+    (days,). A provisional day is tested for total loss alone, but if it `is_first`, within a band that the `revision`
+    widens.
     Days of a breach, and near days that follow one, stay out of the baselines of later days as `excluded` ones do,
     until the change has lasted `NEW_LEVEL_DAYS`; days of expected events always do.
     """
     nothing = np.zeros(len(series.weekday), dtype=bool)
     events = {way: is_event[way] if is_event else nothing for way in rule.directions}
     provisional = nothing if is_provisional is None else is_provisional
-    walker = _Walker(rule, series, excluded, np.logical_or.reduce(list(events.values())))
+    first = nothing if is_first is None else is_first
+    walker = _Walker(rule, series, excluded, np.logical_or.reduce(list(events.values())), revision or Revision())
     for day in range(len(nothing)):
         if is_tested[day]:
-            walker.decide(day, bool(provisional[day]), {way: bool(days[day]) for way, days in events.items()})
+            state: DayState = "first" if first[day] else "open" if provisional[day] else "final"
+            walker.decide(day, state, {way: bool(days[day]) for way, days in events.items()})
         walker.close(day)
     if with_bands:
         walker.draw_bands()
@@ -113,8 +124,8 @@ def walk_days(
 
 
 class _Walker:
-    def __init__(self, rule: Rule, series: Series, excluded: Bools, is_event: Bools) -> None:
-        self.rule, self.scale = rule, series.scale
+    def __init__(self, rule: Rule, series: Series, excluded: Bools, is_event: Bools, revision: Revision) -> None:
+        self.rule, self.scale, self.revision = rule, series.scale, revision
         self.y, self.n, self.volume, self.weekday = series.y, series.n, series.volume, series.weekday
         self.is_child, self.shop = series.is_child, series.shop
         self.has_value = series.usable
@@ -142,7 +153,7 @@ class _Walker:
             baseline_days=np.zeros(y.shape),
         )
 
-    def decide(self, day: int, is_provisional: bool, events: dict[Direction, bool]) -> None:
+    def decide(self, day: int, state: DayState, events: dict[Direction, bool]) -> None:
         """Give the verdicts of one day, and on Sundays those of the week for the series that are too small for days."""
         past = slice(max(0, day - GAP_DAYS - self.rule.trailing_days), day)
         if day == 0:
@@ -160,6 +171,8 @@ class _Walker:
         tested = np.bincount(self.shop, weights=(daily | weekly) & self.is_child)
         tests = np.where(self.is_child, tested[self.shop], 1.0)
         has_history = baseline.days >= self.rule.minimum_history_days
+        if state == "first":
+            baseline = self._allow_for_revisions(baseline, volume)
         seen = _Seen(
             day=day,
             period=1,
@@ -173,12 +186,24 @@ class _Walker:
             has_history=has_history,
             is_known=has_history & daily,
         )
-        if is_provisional:
+        if state == "open":
             self._decide_provisional(seen)
             return
         self._decide(seen.take(np.flatnonzero(~weekly)), events)
-        if self.weekday[day] == SUNDAY and weekly.any():
+        # weeks are judged when all of their days are final
+        if self.weekday[day] == SUNDAY and weekly.any() and state == "final":
             self._decide_week(np.flatnonzero(weekly), day, tests, events)
+
+    def _allow_for_revisions(self, baseline: Baseline, volume: Floats) -> Baseline:
+        """What first figures should be, and how well that is known; those of a small value move more."""
+        whole = np.zeros(int(self.shop.max()) + 1)
+        np.maximum.at(whole, self.shop, volume)
+        times = np.maximum(whole[self.shop] / np.maximum(volume, TINY), 1.0)
+        return replace(
+            baseline,
+            mean=baseline.mean - self.revision.shift,
+            mean_variance=baseline.mean_variance + self.revision.variance * np.minimum(times, MOST_TIMES),
+        )
 
     def close(self, day: int) -> None:
         """Note which series are in an incident, and take a change that lasts as the new level.

@@ -27,6 +27,7 @@ from alerts.incidents.folding import Candidate, choose_leaders
 from alerts.incidents.investigation import Investigation
 from alerts.incidents.life import list_covered_days, record_checks, resolve_incidents
 from alerts.incidents.problems import follow_states
+from alerts.incidents.revisions import note_versions, read_moves
 from alerts.incidents.runs import check_schedule
 from alerts.incidents.store import Incident
 from alerts.messages.facts import BAD_RULE, REFUSED_MODEL, UNREADABLE_FILE, ChartPoint, KpiFacts, RunFacts
@@ -72,8 +73,10 @@ def check_rules(
         book = _leave_out(usable.book, problems)
         with open_alerts(settings) as state:
             excluded = store.read_excluded_days(state)
-        checks = evaluate_rules(warehouse, book, as_of=moment, excluded=excluded)
-        investigation = Investigation(warehouse, book, moment=moment)
+            note_versions(state, warehouse, moment=moment, kept_days=settings.kept_result_days)
+            moved = read_moves(state)
+        checks = evaluate_rules(warehouse, book, as_of=moment, excluded=excluded, moved=moved)
+        investigation = Investigation(warehouse, book, moment=moment, moved=moved)
         states = {
             BAD_RULE: {name: "\n".join(lines) for name, lines in problems.items()},
             REFUSED_MODEL: read_refused_models(warehouse),

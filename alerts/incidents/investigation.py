@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import duckdb
@@ -11,6 +11,7 @@ import duckdb
 from alerts.detection.causes import Causes, explain
 from alerts.detection.evaluation import evaluate_rules, select_baseline_dates
 from alerts.detection.panel import DAILY_TABLE
+from alerts.detection.revisions import Measures
 from alerts.detection.verdicts import Check
 from alerts.incidents.store import Incident
 from alerts.rules.book import Direction, Rule, RuleBook
@@ -25,10 +26,18 @@ class _NotWorkedOutError(Exception):
 class Investigation:
     """Answers each question once, and remembers; between two questions the published tables do not change."""
 
-    def __init__(self, warehouse: duckdb.DuckDBPyConnection, book: RuleBook, *, moment: dt.datetime) -> None:
+    def __init__(
+        self,
+        warehouse: duckdb.DuckDBPyConnection,
+        book: RuleBook,
+        *,
+        moment: dt.datetime,
+        moved: Sequence[tuple[Measures, Measures]] = (),
+    ) -> None:
         self._warehouse = warehouse
         self._book = book
         self._moment = moment
+        self._moved = moved
         self._known: dict[Any, Any] = {}
         self._is_closed = False
         self.complete_to, self.provisional_to = self._read_freshness()
@@ -58,7 +67,9 @@ class Investigation:
 
         def work() -> list[Check]:
             book = self._book.model_copy(update={"rules": [rule]})
-            return evaluate_rules(self._warehouse, book, as_of=self._moment, excluded=excluded, since=since)
+            return evaluate_rules(
+                self._warehouse, book, as_of=self._moment, excluded=excluded, since=since, moved=self._moved
+            )
 
         own = frozenset(
             (fingerprint, frozenset(days))

@@ -31,6 +31,12 @@ class ShopDay:
 
     segments: list[Segment] = field(default_factory=lambda: [Segment()])
     is_provisional: bool = False
+    kind: str = ""  # of its table; by default daily, or intraday where provisional
+
+    @property
+    def table_kind(self) -> str:
+        """Which table the day is from."""
+        return self.kind or ("intraday" if self.is_provisional else "daily")
 
 
 def day(**segment: float) -> ShopDay:
@@ -69,7 +75,8 @@ def publish(settings: Settings, days: list[ShopDay | None]) -> None:
     with duckdb.connect(str(settings.published_path)) as connection:
         connection.execute("create schema marts")
         connection.execute(
-            f"create table marts.agg_kpis_daily (kpi_date date, is_provisional boolean, landing varchar, {measures})"
+            "create table marts.agg_kpis_daily "
+            f"(kpi_date date, is_provisional boolean, table_kind varchar, landing varchar, {measures})"
         )
         connection.execute(
             "create table marts.agg_kpis_daily_by_dimension "
@@ -80,7 +87,7 @@ def publish(settings: Settings, days: list[ShopDay | None]) -> None:
             if shop_day is None:
                 continue
             date = date_of(index)
-            daily.append([date, shop_day.is_provisional, "x", *_measure(shop_day.segments)])
+            daily.append([date, shop_day.is_provisional, shop_day.table_kind, "x", *_measure(shop_day.segments)])
             for dimension, attribute in (("device_category", "device"), ("default_channel_group", "channel")):
                 for value in sorted({getattr(segment, attribute) for segment in shop_day.segments}):
                     group = [segment for segment in shop_day.segments if getattr(segment, attribute) == value]

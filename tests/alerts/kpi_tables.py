@@ -56,6 +56,7 @@ class KpiDay:
     shop: Counts = field(default_factory=Counts)
     values: dict[tuple[str, str], Counts] = field(default_factory=dict)
     is_provisional: bool = False
+    kind: str = "intraday"  # of the table of a provisional day
 
 
 def date_of(index: int) -> dt.date:
@@ -69,7 +70,9 @@ def write_kpis(days: list[KpiDay | None]) -> duckdb.DuckDBPyConnection:
     connection.execute("create schema marts")
     connection.execute("create schema ops")
     columns = ", ".join(f"{name} double" for name in _MEASURES)
-    connection.execute(f"create table marts.agg_kpis_daily (kpi_date date, is_provisional boolean, {columns})")
+    connection.execute(
+        f"create table marts.agg_kpis_daily (kpi_date date, is_provisional boolean, table_kind varchar, {columns})"
+    )
     connection.execute(
         "create table marts.agg_kpis_daily_by_dimension "
         f"(kpi_date date, is_provisional boolean, dimension varchar, dimension_value varchar, {columns})"
@@ -77,7 +80,8 @@ def write_kpis(days: list[KpiDay | None]) -> duckdb.DuckDBPyConnection:
     daily, by_dimension = [], []
     for index, day in enumerate(days):
         if day is not None:
-            daily.append([date_of(index), day.is_provisional, *day.shop.measures()])
+            kind = day.kind if day.is_provisional else "daily"
+            daily.append([date_of(index), day.is_provisional, kind, *day.shop.measures()])
             for (dimension, value), counts in day.values.items():
                 by_dimension.append([date_of(index), day.is_provisional, dimension, value, *counts.measures()])
     _insert(connection, "marts.agg_kpis_daily", daily)

@@ -33,6 +33,7 @@ purchases as (
 select
     days.kpi_date,
     days.is_provisional,
+    days.kind as table_kind,
     counts.staged_rows as events,
     counts.cookieless_rows as cookieless_events,
     {{ joined_kpis('daily', 'sessions') }},
