@@ -1,0 +1,3 @@
+{{ config(materialized='view') }}
+
+{{ hourly_kpis(is_whole=true) }}
