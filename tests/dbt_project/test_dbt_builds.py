@@ -136,10 +136,9 @@ def test_a_late_day_reaches_sessions_dated_before_it(builds: RecordedBuilds) -> 
             page("2026-08-01T10:00:00", "/a", user="loader", session=5),
         ],
     )
-    # a loader with a constant session id: the session has events on the first and the third, none on the second
-    write_day(
-        settings, THIRD, [make_event("purchase", "2026-08-03T10:00:00", user="loader", session=5, ecommerce=bought)]
-    )
+    # what came late: the session has events in the tables of the first and the third day, none in that of the second
+    late = make_event("purchase", "2026-08-01T15:00:00", user="loader", session=5, date="20260803", ecommerce=bought)
+    write_day(settings, THIRD, [late])
     builds.build(now=NOW)
     assert query(settings, "select session_id from marts.fct_sessions where has_purchase") == [("1|loader|5",)]
     write_day(
@@ -147,7 +146,7 @@ def test_a_late_day_reaches_sessions_dated_before_it(builds: RecordedBuilds) -> 
         SECOND,
         [
             page("2026-07-31T10:00:00", "/b", user="late", session=1, date="20260802"),
-            make_event("purchase", "2026-08-02T10:00:00", user="first", session=1, ecommerce=bought),
+            make_event("purchase", "2026-08-01T12:00:00", user="first", session=1, date="20260802", ecommerce=bought),
         ],
     )
     builds.build(now=NOW)

@@ -60,7 +60,7 @@ MART_FAULTS: dict[str, tuple[str, str, str]] = {
     ),
     "staged_rows_as_counted": (
         "fail",
-        "insert into staging.parsed values ('2026-08-05', 'web|u3|0')",
+        "insert into staging.parsed (event_date, session_id) values ('2026-08-05', 'web|u3|0')",
         "2026-08-05: staged_rows_off_counts = 1",
     ),
     "quarantined_rows_as_counted": (

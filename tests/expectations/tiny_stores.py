@@ -107,7 +107,7 @@ def write_build(settings: Settings, *statements: str) -> None:
     settings.build_path.parent.mkdir(parents=True, exist_ok=True)
     settings.build_path.unlink(missing_ok=True)
     with duckdb.connect(str(settings.build_path)) as build:
-        for schema in ("staging", "marts", "ml", "ops"):
+        for schema in ("staging", "intermediate", "marts", "ml", "ops"):
             build.execute(f"create schema {schema}")
         build.execute("create table days as select n, date '2026-08-02' + n::int as d from range(1, 4) as r(n)")
         for name, select in _BUILD_TABLES.items():
@@ -141,9 +141,11 @@ _BUILD_TABLES = {
         "from days"
     ),
     "staging.parsed": (
-        "select d as event_date, if(i < 6, 'web|u' || n || '|' || i // 2, null) as session_id "
+        "select d as event_date, n * 10 + i as event_key, if(i < 6, 'u' || n, null) as user_pseudo_id, "
+        "if(i < 6, 'web|u' || n || '|' || i // 2, null) as session_id, false as is_background "
         "from days, range(8) as r(i)"
     ),
+    "intermediate.int_inferred_sessions": "select 0::bigint as event_key, '' as session_id where false",
     "marts.fct_sessions": (
         "select 'web|u' || n || '|' || i as session_id, d as session_date, 2::bigint as event_count, "
         "if(i = 0, 10.10 * n, 0)::double as revenue_usd from days, range(3) as r(i)"

@@ -27,9 +27,9 @@ from warehouse.transaction import read_refused_models, read_used_models
 
 HOME = Path(__file__).parent / "home_2026_11.tar.xz"
 MODELS = {"propensity_full", "segments"}
+# without the duration of sessions, whose definition has changed since: a refund ends none any more
 KPIS = """
-    select kpi_date, events, sessions, users, sessions_with_add_to_cart, sessions_with_purchase,
-        round(avg_session_duration_seconds, 9), round(revenue_usd, 9)
+    select kpi_date, events, sessions, users, sessions_with_add_to_cart, sessions_with_purchase, round(revenue_usd, 9)
     from marts.agg_kpis_daily where kpi_date <= date '2026-09-30' order by kpi_date
 """
 
@@ -59,7 +59,7 @@ def test_an_older_home_goes_on_with_what_it_had(home: Settings, tmp_path: Path) 
     assert list(incidents.values()) == ["open"]
 
     # a new day comes, and everything is built anew with today's SQL
-    finished = {day for day, manifest in read_manifests(home).items() if manifest.kind == "daily"}
+    days = set(read_manifests(home))
     other = Settings(home=tmp_path / "other")
     write_day(
         other, "2026-10-03", [make_event("page_view", "2026-10-03T17:00:00", user=f"new.{n}") for n in range(300)]
@@ -69,7 +69,7 @@ def test_an_older_home_goes_on_with_what_it_had(home: Settings, tmp_path: Path) 
     file.rename(tmp_path / "export" / "events_20261003.parquet")
     reasons = run_main_job(home, run_id="after the upgrade")
     assert reasons == ["the SQL or a setting that it depends on has changed"]
-    assert read_manifests(home).keys() == finished | {dt.date(2026, 10, 3)}
+    assert read_manifests(home).keys() == days | {dt.date(2026, 10, 3)}
 
     # its figures, its incidents, its models or the reason why not
     assert query(home, KPIS) == before
