@@ -43,7 +43,7 @@ def _make_parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="print the report as JSON")
     check.set_defaults(run=_check)
     follow = commands.add_parser(
-        "follow-up", help="end snoozes, escalate, check that the daily run has run, deliver what waits"
+        "follow-up", help="end snoozes, escalate, check that the pipeline has run, deliver what waits"
     )
     follow.set_defaults(run=_follow_up)
     commands.add_parser("list", help="show all incidents").set_defaults(run=_list)

@@ -57,7 +57,7 @@ def check_and_send(
 ) -> AlertReport:
     """Check the days that are new or changed, then deliver the outbox. `as_of` is the present moment, else the clock's.
 
-    `watches_schedule`: also see that the daily run runs, which it need not ask of itself. Raises `RulesError` (bad
+    `watches_schedule`: also see that the pipeline runs, which it need not ask of itself. Raises `RulesError` (bad
     rules, with file and line), `NothingPublishedError`, and `AlertDeliveryError` when a message could not be sent; the
     incidents are recorded then, and the message goes out with the next delivery.
     """
@@ -67,7 +67,7 @@ def check_and_send(
 
 
 def follow_up(settings: Settings, *, run_id: str, as_of: dt.datetime | None = None) -> AlertReport:
-    """What is due between two checks: end snoozes, escalate, see that the daily run runs, deliver what waits."""
+    """What is due between two checks: end snoozes, escalate, see that the pipeline runs, deliver what waits."""
     moment = (as_of or dt.datetime.now(dt.UTC)).astimezone(settings.zone)
     rules = {rule.name: rule for rule in load_usable_rules(settings.alert_rules).book.rules}
     with open_alerts(settings) as state:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from foundation.settings import Settings
 from foundation.state import copy_state, open_state
 
+PIPELINE_DAG, FORMER_DAG = "ga4_pipeline", "ga4_daily"
+
 TABLES = (
     """
     create table if not exists alert_checks (
@@ -175,6 +177,7 @@ def create_tables(state: sqlite3.Connection) -> None:
     _drop_old_tables(state)
     for statement in TABLES:
         state.execute(statement)
+    _rename_former_dag(state)
 
 
 def _drop_old_tables(state: sqlite3.Connection) -> None:
@@ -183,3 +186,26 @@ def _drop_old_tables(state: sqlite3.Connection) -> None:
     if columns and "folded_into" not in columns:
         for table in ("alert_outbox", "alert_checks", "alert_incidents"):
             state.execute(f"drop table if exists {table}")
+
+
+def _rename_former_dag(state: sqlite3.Connection) -> None:
+    """What is known of the pipeline under its former name goes on under its new one."""
+    known = state.execute(
+        "select 1 from alert_heartbeats where dag_id = ? "
+        "union all select 1 from alert_incidents where status != 'resolved' and instr(fingerprint, ?)",
+        (FORMER_DAG, FORMER_DAG),
+    )
+    if known.fetchone() is None:
+        return
+    state.execute("update or ignore alert_heartbeats set dag_id = ? where dag_id = ?", (PIPELINE_DAG, FORMER_DAG))
+    state.execute("delete from alert_heartbeats where dag_id = ?", (FORMER_DAG,))
+    for column in ("fingerprint", "rule", "title", "dimension_value"):
+        state.execute(
+            f"update alert_incidents set {column} = replace({column}, ?, ?) where status != 'resolved'",
+            (FORMER_DAG, PIPELINE_DAG),
+        )
+    state.execute(
+        "update alert_facts set facts = replace(facts, ?, ?) where incident_id in "
+        "(select incident_id from alert_incidents where status != 'resolved')",
+        (f'"{FORMER_DAG}', f'"{PIPELINE_DAG}'),
+    )

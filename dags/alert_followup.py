@@ -1,4 +1,4 @@
-"""Between two daily runs: late messages, escalation, and whether the daily run runs at all."""
+"""Between two runs of the pipeline: late messages, escalation, and whether it runs at all."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _settings = load_settings()
     dagrun_timeout=dt.timedelta(hours=1),
     tags=["alerts"],
     doc_md="""
-### What alerts need between two daily runs
+### What alerts need between two runs of the pipeline
 
 Sends what quiet hours or an unreachable Slack have held back, ends snoozes, calls for help when nobody has
-acknowledged a critical incident, and opens an incident when `ga4_daily` has not succeeded for longer than it should.
+acknowledged a critical incident, and opens an incident when `ga4_pipeline` has not succeeded for longer than it should.
 Reads and writes only the state file: it needs no slot in the warehouse pool.
 """,
 )

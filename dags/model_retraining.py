@@ -38,7 +38,7 @@ _schedule: Any = (
 Weekly, by hand, or after a publication that gives a reason: a model has no usable champion, the last training is too
 old, or features, base rate or calibration have drifted since the champion's training days. Reads the published
 warehouse, writes only the models folder and, for `ops.model_drift`, the state file. A promoted model triggers
-`ga4_daily`, which scores all sessions with it.
+`ga4_pipeline`, which scores all sessions with it.
 """,
 )
 def model_retraining() -> None:
@@ -50,13 +50,16 @@ def model_retraining() -> None:
         from foundation.settings import load_settings
         from ml.jobs.drift import explain_retraining
         from ml.jobs.report import MODEL_NAMES
+        from warehouse.transaction import has_new_final_days, is_training_requested
 
         settings = load_settings()
         if not settings.published_path.exists():
             print("nothing is published yet: the first publication will start this DAG again")
             return {}
-        if _was_published():
-            due = explain_retraining(settings, MODEL_NAMES)
+        if is_training_requested(settings):
+            due = dict.fromkeys(MODEL_NAMES, "it was asked for")
+        elif _was_published():
+            due = explain_retraining(settings, MODEL_NAMES, looks_for_drift=has_new_final_days(settings))
         else:
             due = dict.fromkeys(MODEL_NAMES, "on schedule or by hand")
         print("\n".join(f"{name}: {reason}" for name, reason in due.items()) or "no model is due")
@@ -67,11 +70,14 @@ def model_retraining() -> None:
         """Train the models that are due, judge them on held-out days, and promote."""
         from foundation.settings import load_settings
         from ml.jobs.train import train_models as train
+        from warehouse.transaction import forget_training_request
 
         settings = load_settings()
         # only the sample shop knows the truth, and only the report reads it
         truth = settings.sample_truth_path if settings.source is None else None
-        return train(settings, names=list(due), truth=truth if truth and truth.exists() else None).to_dict()
+        report = train(settings, names=list(due), truth=truth if truth and truth.exists() else None)
+        forget_training_request(settings)
+        return report.to_dict()
 
     @task.short_circuit
     def has_new_champion(report: Any) -> bool:
@@ -80,7 +86,7 @@ def model_retraining() -> None:
 
     @task(outlets=[Asset(MODELS)])
     def announce_models() -> None:
-        """Tell the daily run that there is a new champion to score with."""
+        """Tell the pipeline that there is a new champion to score with."""
 
     trained = train_models(decide())
     has_new_champion(trained) >> announce_models()

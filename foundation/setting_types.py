@@ -5,7 +5,9 @@ No message repeats a value: many of them are secrets, or hold one.
 
 from __future__ import annotations
 
+import datetime as dt
 import ipaddress
+import itertools
 import re
 from collections.abc import Callable
 from email.utils import formataddr, getaddresses, parseaddr
@@ -99,6 +101,15 @@ def check_cron(value: str) -> str:
         raise ValueError(f"{value!r} is not a cron expression such as '0 7 * * *', one of {names}, or 'none'")
 
     return value
+
+
+def longest_pause(cron: str) -> dt.timedelta:
+    """The longest time between two of the next runs of a schedule."""
+    from croniter import croniter
+
+    times = croniter(cron, dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+    moments = [times.get_next(dt.datetime) for _ in range(200)]
+    return max(later - earlier for earlier, later in itertools.pairwise(moments))
 
 
 def check_zone(value: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from foundation.errors import SettingsError
@@ -91,8 +91,13 @@ class MartSettings(BaseModel):
 class ScheduleSettings(BaseModel):
     """Schedules."""
 
+    pipeline_schedule: Cron | None = Field(
+        default="7 * * * *",
+        description="Cron for `ga4_pipeline`, in the property's time zone; a run that finds nothing new ends at once. "
+        "`none`: by hand only.",
+    )
     daily_schedule: Cron | None = Field(
-        default="0 7 * * *", description="Cron for `ga4_daily`, in the property's time zone; `none`: by hand only."
+        default=None, description="Former name of `FUNNELHOUSE_PIPELINE_SCHEDULE`; counts where that is not set."
     )
     retraining_schedule: Cron | None = Field(
         default="0 9 * * 1",
@@ -135,8 +140,11 @@ class AlertSettings(BaseModel):
     """Alerts."""
 
     alert_rules: Path = Field(default=PROJECT_DIR / "alerts" / "rules.yml", description="The file of alert rules.")
-    missed_run_after_hours: float = Field(
-        default=30, gt=0, description="Hours without a success after which a scheduled `ga4_daily` is an incident."
+    missed_run_after_hours: float | None = Field(
+        default=None,
+        gt=0,
+        description="Hours without a success after which a scheduled `ga4_pipeline` is an incident; unset: six more "
+        "than the longest pause of its schedule.",
     )
     alert_escalation_owner: OneLine | None = Field(
         default=None,
@@ -214,7 +222,16 @@ class Settings(
             return None
         return value
 
-    @field_validator("daily_schedule", "retraining_schedule", "alert_followup_schedule", mode="before")
+    @model_validator(mode="before")
+    @classmethod
+    def _take_former_names(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("daily_schedule") is not None:
+            return {"pipeline_schedule": values["daily_schedule"], **values}
+        return values
+
+    @field_validator(
+        "pipeline_schedule", "daily_schedule", "retraining_schedule", "alert_followup_schedule", mode="before"
+    )
     @classmethod
     def _none_is_unscheduled(cls, value: object) -> object:
         return None if isinstance(value, str) and value.strip().lower() in {"", "none"} else value

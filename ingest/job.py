@@ -6,7 +6,7 @@ import datetime as dt
 import logging
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -66,12 +66,13 @@ class _Fetched:
     facts: SourceFile
 
 
-def load_changed_days(settings: Settings, *, progress: bool = True) -> LoadReport:
+def load_changed_days(settings: Settings, *, progress: bool = True, again: Collection[dt.date] = ()) -> LoadReport:
     """Load every day of `settings.export_uri` that is new or rewritten; a rerun does nothing.
 
-    Broken files are quarantined and reported, and the other days load. `progress` shows a bar on a terminal, and a log
-    line now and then elsewhere. Raises SourceError when the export as a whole cannot be read, DiskFullError when the
-    disk cannot even hold the reason, and `place.LakeLockedError` when another load is running.
+    The days of `again` are fetched and converted anew even if nothing about them has changed, files that could not be
+    read included. Broken files are quarantined and reported, and the other days load. `progress` shows a bar on a
+    terminal, and a log line now and then elsewhere. Raises SourceError when the export as a whole cannot be read,
+    DiskFullError when the disk cannot even hold the reason, and `place.LakeLockedError` when another load is running.
     """
     started = time.monotonic()
     with place.hold_lake(settings):
@@ -81,7 +82,7 @@ def load_changed_days(settings: Settings, *, progress: bool = True) -> LoadRepor
         for message in listing.impossible_names:
             logger.warning("not loaded: %s", message)
         try:
-            done = _Loader(settings, source, forgotten).load(listing.tables, progress=progress)
+            done = _Loader(settings, source, forgotten, again).load(listing.tables, progress=progress)
             quarantine.resolve_entries(settings, done.broken_folders, done.good_tables)
             quarantine.record_quarantined_files(settings)
         except OSError as error:
@@ -138,8 +139,10 @@ def plan_load(settings: Settings) -> list[PlannedTable]:
 class _Loader:
     """One load: the tables of the source against the partitions of the lake."""
 
-    def __init__(self, settings: Settings, source: ExportSource, forgotten: Forgotten | None) -> None:
-        self._settings, self._source, self._forgotten = settings, source, forgotten
+    def __init__(
+        self, settings: Settings, source: ExportSource, forgotten: Forgotten | None, again: Collection[dt.date]
+    ) -> None:
+        self._settings, self._source, self._forgotten, self._again = settings, source, forgotten, again
         self._lake = read_manifests(settings)
         self._done = _Progress()
 
@@ -173,7 +176,8 @@ class _Loader:
 
     def _load_table(self, table: SourceTable, current: Manifest | None) -> bool:
         """Make the lake hold this table; False when it is broken."""
-        state = _judge(self._settings, table, current, self._source.uri)
+        is_wanted = table.event_date in self._again
+        state = "to load" if is_wanted else _judge(self._settings, table, current, self._source.uri)
         if state == "unchanged":
             self._done.unchanged += 1
             return True
@@ -208,6 +212,7 @@ class _Loader:
         facts = [file.facts for file in fetched]
         if (
             current is not None
+            and table.event_date not in self._again
             # what was forgotten in the lake has been forgotten in these same rows
             and current.content_hash == content.hash_content(table.kind, facts, current.forgotten_rows)
             and place.is_whole(self._settings, current)

@@ -18,7 +18,7 @@ from foundation.errors import FunnelhouseError, NothingPublishedError
 from foundation.settings import PROJECT_DIR, Settings
 from runner.airflow_parts import ADMIN, admin_password, airflow_environment
 from runner.kept import stop_kept
-from runner.main_job import DAILY, RunOutcome, run_to_the_end, say, start_and_keep
+from runner.main_job import PIPELINE, RunOutcome, run_to_the_end, say, start_and_keep
 from runner.retention import remove_old
 from runner.summary import summarise
 from warehouse.build import write_docs
@@ -74,7 +74,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 
 def _what_was_done(outcome: RunOutcome) -> str:
     lines = []
-    for report in outcome.of(DAILY, "load_changed_days"):
+    for report in outcome.of(PIPELINE, "load_changed_days"):
         if report["days_loaded"]:
             lines.append(
                 f"loaded {len(report['days_loaded'])} of {report['days_seen']} days, {report['events_loaded']:,} rows"
@@ -84,9 +84,9 @@ def _what_was_done(outcome: RunOutcome) -> str:
                 lines.append(f"  loaded again, since the export has rewritten them: {_shorten(rewritten)}")
         for problem in report["quarantined"]:
             lines.append(f"not loaded: {problem['file']}: {problem['reason']}; {problem['what_to_do']}")
-    if any(outcome.of(DAILY, "publish")):
-        lines.append(f"published {len(outcome.of(DAILY, 'publish'))} time(s)")
-        lines.extend(f"  because {'; '.join(reasons)}" for reasons in outcome.of(DAILY, "plan_build") if reasons)
+    if any(outcome.of(PIPELINE, "publish")):
+        lines.append(f"published {len(outcome.of(PIPELINE, 'publish'))} time(s)")
+        lines.extend(f"  because {'; '.join(reasons)}" for reasons in outcome.of(PIPELINE, "plan_build") if reasons)
     else:
         lines.append("NOTHING NEW: the export, the models and the SQL have not changed; what is published stays")
     return "\n".join(lines)

@@ -117,7 +117,7 @@ def prepare(settings: Settings, *, port: int | None = None, is_kept: bool = Fals
     chosen_port = port or find_free_port()
     environment = airflow_environment(settings, chosen_port)
     if not is_kept:
-        names = ("DAILY_SCHEDULE", "RETRAINING_SCHEDULE", "ALERT_FOLLOWUP_SCHEDULE")
+        names = ("PIPELINE_SCHEDULE", "DAILY_SCHEDULE", "RETRAINING_SCHEDULE", "ALERT_FOLLOWUP_SCHEDULE")
         environment |= {f"FUNNELHOUSE_{name}": "none" for name in names}
     _migrate_database(settings, environment)
     return AirflowParts(settings, chosen_port, environment, is_kept)

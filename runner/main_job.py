@@ -27,11 +27,12 @@ from runner.failures import explain_failure
 from runner.kept import find_kept, remember_kept, stop_kept
 from runner.retention import is_due, remove_old
 
-DAILY = "ga4_daily"
+PIPELINE = "ga4_pipeline"
+FORMER_DAG = "ga4_daily"
 RETRAINING = "model_retraining"
 FOLLOWUP = "alert_followup"
-DAGS = (DAILY, RETRAINING, FOLLOWUP)
-FOLLOWED = (DAILY, RETRAINING)  # by a run
+DAGS = (PIPELINE, RETRAINING, FOLLOWUP)
+FOLLOWED = (PIPELINE, RETRAINING)  # by a run
 POOL = "warehouse_build"
 
 
@@ -163,6 +164,8 @@ def _close_left_runs(api: AirflowApi) -> LeftRuns:
     """Mark what had begun as failed, since its processes are gone, and pause the DAGs, so that nothing begins yet."""
     left = LeftRuns()
     known = api.list_dags()  # none in a new database
+    if api.delete_dag(FORMER_DAG):
+        say(f"{FORMER_DAG} is called {PIPELINE} now: removed from Airflow, with its runs")
     for dag_id in (each for each in DAGS if each in known):
         api.pause(dag_id)
         for run_id, state in api.list_unfinished_runs(dag_id):
@@ -176,14 +179,14 @@ def _close_left_runs(api: AirflowApi) -> LeftRuns:
 
 
 def run_to_the_end(settings: Settings, *, timeout_seconds: float = 6 * 3600) -> RunOutcome:
-    """Trigger the daily DAG, follow every run that it leads to, and stop Airflow again.
+    """Trigger the pipeline, follow every run that it leads to, and stop Airflow again.
 
     Raises RunFailedError if a task fails, AirflowEndedError if a part of Airflow ends, RunTimeoutError after
     `timeout_seconds`.
     """
     with running_airflow(settings) as airflow:
         waiting = [(dag_id, run_id) for dag_id, run_id in airflow.left.waiting if dag_id != FOLLOWUP]
-        runs = [*waiting, (DAILY, airflow.api.trigger(DAILY))]
+        runs = [*waiting, (PIPELINE, airflow.api.trigger(PIPELINE))]
         if any(dag_id == RETRAINING for dag_id, _ in airflow.left.ended):
             # nothing else would begin it again: what led to it is published
             runs.append((RETRAINING, airflow.api.trigger(RETRAINING)))

@@ -1,4 +1,4 @@
-"""The tasks of `ga4_daily` in the order in which Airflow runs them, without Airflow."""
+"""The tasks of `ga4_pipeline` in the order in which Airflow runs them, without Airflow."""
 
 from __future__ import annotations
 
@@ -38,4 +38,4 @@ def run_main_job(settings: Settings, *, run_id: str, skipping: Collection[str] =
 
 def _check_alerts(settings: Settings, run_id: str) -> None:
     check_and_send(settings, run_id=run_id, watches_schedule=False)
-    end_run(settings, dag_id="ga4_daily", run_id=run_id)
+    end_run(settings, dag_id="ga4_pipeline", run_id=run_id)

@@ -25,6 +25,7 @@ from warehouse.champions import UNREADABLE, read_champion_versions
 from warehouse.lake import carry_unknown_columns, read_manifests
 from warehouse.public_suffixes import list_version, write_public_suffixes
 
+_MATURED = "provisional days have become complete"
 SCHEMAS = ("staging", "intermediate", "marts", "ml", "ops")
 
 
@@ -75,11 +76,14 @@ def plan_build(settings: Settings, *, now: dt.datetime | None = None) -> BuildPl
     touched = sorted(day for day in built.keys() | current.keys() if built.get(day) != current.get(day))
     reasons = [f"{len(touched)} days are new, rewritten or gone"] if touched else []
     if matured:
-        reasons.append(f"{matured} provisional days have become complete")
+        reasons.append(f"{matured} {_MATURED}")
     if rejuvenated:
         reasons.append(f"{rejuvenated} days were called complete too early: the clock was ahead")
     if champions != json.dumps(read_champion_versions(settings.models_dir), sort_keys=True):
         reasons.append("the champion models have changed")
+    if is_training_requested(settings):
+        # what is published starts the training
+        reasons.append("a training was asked for")
     return BuildPlan(reasons, touched, False)
 
 
@@ -88,6 +92,42 @@ def request_full_rebuild(settings: Settings) -> None:
     settings.home.mkdir(parents=True, exist_ok=True)
     # a name for the request: a build that began before it does not answer it
     _rebuild_request(settings).write_text(secrets.token_hex(8), encoding="utf-8")
+
+
+def request_training(settings: Settings) -> None:
+    """Let the training after the next publication train every model; asked until it has."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    _training_request(settings).touch()
+
+
+def is_training_requested(settings: Settings) -> bool:
+    """Whether a training was asked for that has not been done."""
+    return _training_request(settings).exists()
+
+
+def forget_training_request(settings: Settings) -> None:
+    """Take the request for a training back, once it has been done."""
+    _training_request(settings).unlink(missing_ok=True)
+
+
+def has_new_final_days(settings: Settings) -> bool:
+    """Whether the published build has made days final, or rewritten final ones: anything else is still to change."""
+    with open_published(settings) as connection:
+        (is_new,) = _one(
+            connection,
+            f"""
+            select
+                is_full_rebuild
+                or len(list_filter(reasons, lambda reason: contains(reason, '{_MATURED}'))) > 0
+                or exists (
+                    select 1 from ops.touched_dates as touched
+                    inner join intermediate.int_days as days
+                        on touched.event_date = days.kpi_date and not days.is_provisional
+                )
+            from ops.build_info
+            """,
+        )
+    return bool(is_new)
 
 
 def begin(settings: Settings, *, run_id: str, now: dt.datetime | None = None, full_rebuild: bool = False) -> BuildPlan:
@@ -241,6 +281,10 @@ def dbt_vars(settings: Settings) -> dict[str, Any]:
         "count_in_app_purchases": settings.count_in_app_purchases,
         "excluded_hostnames": [name.strip() for name in settings.excluded_hostnames.split(",") if name.strip()],
     }
+
+
+def _training_request(settings: Settings) -> Path:
+    return settings.home / "training.requested"
 
 
 def _rebuild_request(settings: Settings) -> Path:

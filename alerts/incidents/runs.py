@@ -11,10 +11,12 @@ from alerts.incidents import store
 from alerts.incidents.announcing import iso
 from alerts.incidents.problems import RunProblem, close_problem, record_problem
 from alerts.incidents.sending import deliver_outbox
-from alerts.state import open_alerts
+from alerts.state import PIPELINE_DAG, open_alerts
+from foundation.setting_types import longest_pause
 from foundation.settings import Settings
 
-DAILY_DAG = "ga4_daily"
+# A machine may sleep, and a run may take its time.
+MISSED_AFTER = dt.timedelta(hours=6)
 
 
 def report_task_failure(
@@ -68,7 +70,7 @@ def report_success(
     """
     moment = as_of or dt.datetime.now(dt.UTC)
     with open_alerts(settings) as state:
-        if is_scheduled and dag_id == DAILY_DAG:
+        if is_scheduled and dag_id == PIPELINE_DAG:
             check_schedule(state, settings, moment=moment)
         store.write_heartbeat(state, dag_id, is_scheduled=is_scheduled, now=iso(moment.astimezone(dt.UTC)))
         for incident in store.read_incidents(state):
@@ -77,27 +79,32 @@ def report_success(
 
 
 def check_schedule(state: sqlite3.Connection, settings: Settings, *, moment: dt.datetime) -> str | None:
-    """Open an incident when the scheduled daily run has not succeeded for too long; returns its id, else None.
+    """Open an incident when the scheduled pipeline has not succeeded for too long; returns its id, else None.
 
     Only a schedule that has started a run before can be missed: who runs by hand is not reminded.
     """
-    beat = store.read_heartbeat(state, DAILY_DAG)
-    if beat is None or beat.scheduled_at is None or settings.daily_schedule is None:
+    beat = store.read_heartbeat(state, PIPELINE_DAG)
+    if beat is None or beat.scheduled_at is None or settings.pipeline_schedule is None:
         return None
     last = beat.succeeded_at
     gap = moment.astimezone(dt.UTC) - last
-    if gap <= dt.timedelta(hours=settings.missed_run_after_hours):
+    limit = (
+        dt.timedelta(hours=settings.missed_run_after_hours)
+        if settings.missed_run_after_hours
+        else longest_pause(settings.pipeline_schedule) + MISSED_AFTER
+    )
+    if gap <= limit:
         return None
     # Told once per gap: its beginning stands in for a run's id.
     since = f"since {iso(last)}"
     problem = RunProblem(
         kind="missed_schedule",
-        subject=DAILY_DAG,
+        subject=PIPELINE_DAG,
         part=None,
         run_id=since,
         error=(
             f"The last success was {last.astimezone(settings.zone):%Y-%m-%d %H:%M %Z}, "
-            f"{gap.total_seconds() / 3600:.0f} hours ago; the limit is {settings.missed_run_after_hours:g}. Everybody "
+            f"{gap.total_seconds() / 3600:.0f} hours ago; the limit is {limit.total_seconds() / 3600:g}. Everybody "
             "sees what was published then."
         ),
     )

@@ -106,28 +106,30 @@ def measure_drift(settings: Settings) -> DriftReport:
     return report
 
 
-def explain_retraining(settings: Settings, names: Collection[str]) -> dict[str, str]:
+def explain_retraining(settings: Settings, names: Collection[str], *, looks_for_drift: bool = True) -> dict[str, str]:
     """The models that are due after a publication, each with the reason.
 
-    Due is a model without a usable champion, unless the last training on the very same sessions has not made one; all
-    of them, once a training is older than `retraining_max_age_days`; and all, where a champion has drifted and there
-    are days that the last training has not seen: the same days would give the same models.
+    Due is a model without a usable champion, unless the last training up to the very same day has not made one; all of
+    them, once a training is older than `retraining_max_age_days`; and all, where a champion has drifted and there are
+    days that the last training has not seen: the same days would give the same models. Whether one has drifted only
+    final days can tell: a publication without new ones need not look (`looks_for_drift`).
     """
     due = dict.fromkeys(unused_models(settings, names), "it has no usable champion")
     trained_at, last_date, declined = _read_last_training(settings)
     if trained_at is None:
         return due
     with open_published(settings) as connection:
-        sessions, newest = connection.execute("select count(*), max(session_date) from ml.feat_sessions").fetchall()[0]
+        newest = connection.execute("select max(session_date) from ml.feat_sessions").fetchall()[0][0]
     due = {
         name: reason
         for name, reason in due.items()
-        if declined.get(name) != (sessions, None if newest is None else newest.isoformat())
+        # the hours of a day that is still going on make no other model
+        if name not in declined or declined[name] != (None if newest is None else newest.isoformat())
     }
     age = dt.datetime.now(dt.UTC) - trained_at
     if age >= dt.timedelta(days=settings.retraining_max_age_days):
         return {name: due.get(name, f"the last training was {age.days} days ago") for name in names}
-    if newest is None or last_date is None or newest <= last_date:
+    if newest is None or last_date is None or newest <= last_date or not looks_for_drift:
         return due
     reasons = [f"{model.name}: {reason}" for model in measure_drift(settings).models for reason in model.reasons]
     if reasons:
@@ -137,16 +139,14 @@ def explain_retraining(settings: Settings, names: Collection[str]) -> dict[str, 
 
 def _read_last_training(
     settings: Settings,
-) -> tuple[dt.datetime | None, dt.date | None, dict[str, tuple[int, str | None]]]:
-    """When and until which day was trained, and the sessions (number, newest date) that made no champion, by model."""
+) -> tuple[dt.datetime | None, dt.date | None, dict[str, str | None]]:
+    """When and until which day was trained, and the newest day of the sessions that made no champion, by model."""
     report = ModelRegistry(settings.models_dir).read_last_report()
     if report is None:
         return None, None, {}
     last_date = report["last_date"]
     declined = {
-        model["name"]: (model["sessions"], model["last_date"])
-        for model in report["models"]
-        if not model["promoted"] and "sessions" in model
+        model["name"]: model["last_date"] for model in report["models"] if not model["promoted"] and "sessions" in model
     }
     newest = None if last_date is None else dt.date.fromisoformat(last_date)
     return dt.datetime.fromisoformat(report["trained_at"]), newest, declined

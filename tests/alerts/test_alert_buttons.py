@@ -27,7 +27,7 @@ from foundation.settings import Settings
 from foundation.state import open_state
 
 CARTS = "20260810-cart_abandonment_rate-above"
-TASK = "task-20260810-ga4_daily-publish"
+TASK = "task-20260810-ga4_pipeline-publish"
 MOMENT = dt.datetime(2026, 8, 10, 12, tzinfo=dt.UTC)
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 
@@ -64,7 +64,7 @@ def settings(make_settings: Callable[..., Settings], slack: SlackServer) -> Sett
 def report_failure(settings: Settings, run_id: str) -> None:
     report_task_failure(
         settings,
-        dag_id="ga4_daily",
+        dag_id="ga4_pipeline",
         task_id="publish",
         run_id=run_id,
         try_number=3,

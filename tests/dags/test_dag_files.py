@@ -19,7 +19,7 @@ _DESCRIBE = """
 import json, sys, time
 import airflow.sdk, airflow.exceptions, pydantic_settings  # what Airflow has loaded before it parses any DAG
 out = {}
-for name in ("ga4_daily", "model_retraining", "alert_followup"):
+for name in ("ga4_pipeline", "model_retraining", "alert_followup"):
     module = f"dags.{name}"
     before = set(sys.modules)
     started = time.perf_counter()
@@ -31,6 +31,7 @@ for name in ("ga4_daily", "model_retraining", "alert_followup"):
         "doc": dag.doc_md, "max_active_runs": dag.max_active_runs,
         "timeout": dag.dagrun_timeout.total_seconds(),
         "on_failure": getattr(dag.on_failure_callback, "__name__", None),
+        "params": dag.params.dump(),
         "tasks": {t.task_id: {"pool": t.pool, "owner": t.owner, "retries": t.retries,
                   "timeout": t.execution_timeout.total_seconds() if t.execution_timeout else None,
                   "doc": t.doc_md or t.doc, "on_failure": bool(t.on_failure_callback),
@@ -81,13 +82,13 @@ def test_every_task_has_owner_retries_timeout_docs_and_failure_report(dags: dict
 
 
 def test_tasks_that_touch_the_build_share_one_pool(dags: dict[str, Any]) -> None:
-    tasks = dags["ga4_daily"]["tasks"]
+    tasks = dags["ga4_pipeline"]["tasks"]
     writers = {"build_marts", "validate_marts", "score_sessions", "build_scores", "validate_scores", "publish"}
     assert {name for name, task in tasks.items() if task["pool"] == "warehouse_build"} >= writers
 
 
 def test_publication_comes_after_every_gate(dags: dict[str, Any]) -> None:
-    tasks = dags["ga4_daily"]["tasks"]
+    tasks = dags["ga4_pipeline"]["tasks"]
     order = []
     task_id = "check_alerts"
     while tasks[task_id]["upstream"]:
@@ -109,10 +110,14 @@ def test_publication_comes_after_every_gate(dags: dict[str, Any]) -> None:
 
 
 def test_assets_chain_the_dags(dags: dict[str, Any]) -> None:
-    assert dags["ga4_daily"]["tasks"]["publish"]["outlets"] == ["funnelhouse://warehouse"]
+    assert dags["ga4_pipeline"]["tasks"]["publish"]["outlets"] == ["funnelhouse://warehouse"]
     assert dags["model_retraining"]["tasks"]["announce_models"]["outlets"] == ["funnelhouse://models"]
 
 
+def test_the_pipeline_can_be_asked_for_more(dags: dict[str, Any]) -> None:
+    assert dags["ga4_pipeline"]["params"] == {"full_rebuild": False, "load_again": [], "train_now": False}
+
+
 def test_a_run_that_ends_without_a_failed_task_reports_itself_too(dags: dict[str, Any]) -> None:
-    assert dags["ga4_daily"]["on_failure"] == "report_run_failure"
+    assert dags["ga4_pipeline"]["on_failure"] == "report_run_failure"
     assert dags["model_retraining"]["on_failure"] == "report_run_failure"

@@ -19,8 +19,8 @@ import json, os
 from types import SimpleNamespace as Thing
 from dags.common import load_settings_with_connections, report_failure, report_run_failure, report_run_success
 
-dag = Thing(dag_id="ga4_daily")
-task = Thing(dag_id="ga4_daily", task_id="build_marts", try_number=3, log_url="http://127.0.0.1:8080/log")
+dag = Thing(dag_id="ga4_pipeline")
+task = Thing(dag_id="ga4_pipeline", task_id="build_marts", try_number=3, log_url="http://127.0.0.1:8080/log")
 
 def run(run_id, **values):
     return {"dag": dag, "run_id": run_id, **values}

@@ -15,7 +15,7 @@ import pytest
 
 from foundation.settings import PROJECT_DIR
 
-OURS = {"ga4_daily", "model_retraining", "alert_followup"}
+OURS = {"ga4_pipeline", "model_retraining", "alert_followup"}
 THEIR_DAG = """
 import datetime as dt
 from airflow.sdk import dag, task

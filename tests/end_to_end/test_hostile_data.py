@@ -129,7 +129,7 @@ def test_no_page_runs_a_visitors_script_or_fetches_from_elsewhere(tmp_path: Path
     run_main_job(settings, run_id=HOSTILE_VALUES[0])
     report_task_failure(
         settings,
-        dag_id="ga4_daily",
+        dag_id="ga4_pipeline",
         task_id="validate_landing",
         run_id="run",
         try_number=1,

@@ -167,12 +167,12 @@ def test_from_nothing_to_slack_and_through_a_kill(tmp_path: Path) -> None:
     # 5. what is old goes: of the first run its logs and Airflow's records
     with closing(sqlite3.connect(home / "airflow" / "airflow.db")) as airflow:
         ((first_run,),) = airflow.execute(
-            "select run_id from dag_run where dag_id = 'ga4_daily' order by start_date limit 1"
+            "select run_id from dag_run where dag_id = 'ga4_pipeline' order by start_date limit 1"
         ).fetchall()
         for table, column in (("dag_run", "run_after"), ("dag_run", "start_date"), ("task_instance", "start_date")):
             airflow.execute(f"update {table} set {column} = '2026-01-01' where run_id = ?", [first_run])
         airflow.commit()
-    logs = home / "logs" / "tasks" / "dag_id=ga4_daily" / f"run_id={first_run}"
+    logs = home / "logs" / "tasks" / "dag_id=ga4_pipeline" / f"run_id={first_run}"
     for log in logs.rglob("*.log"):
         os.utime(log, (0, 0))
     environment = {**os.environ, "FUNNELHOUSE_HOME": str(home)}
@@ -186,7 +186,7 @@ def test_from_nothing_to_slack_and_through_a_kill(tmp_path: Path) -> None:
     )
     assert "removed Airflow's records" in outcome.stdout and not list(logs.rglob("*.log"))
     with closing(sqlite3.connect(home / "airflow" / "airflow.db")) as airflow:
-        runs = airflow.execute("select run_id from dag_run where dag_id = 'ga4_daily'").fetchall()
+        runs = airflow.execute("select run_id from dag_run where dag_id = 'ga4_pipeline'").fetchall()
     assert runs and (first_run,) not in runs
 
     # the token is nowhere: not in logs, XCom, the warehouse or the state
@@ -203,7 +203,7 @@ def test_a_failing_task_is_named_and_interrupting_leaves_nothing(tmp_path: Path)
     process = start_run(home, **environment)
     output = finish(process)
     assert process.returncode == 1, output
-    assert "task load_changed_days of ga4_daily failed" in output
+    assert "task load_changed_days of ga4_pipeline failed" in output
     assert str(empty) in output
     assert processes_of(home) == []
     # without a token the failure is rendered and kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from foundation.errors import SettingsError
-from foundation.setting_types import check_zone
+from foundation.setting_types import check_zone, longest_pause
 from foundation.settings import Settings, load_settings
 
 
@@ -35,8 +35,8 @@ from foundation.settings import Settings, load_settings
         ("SLACK_TOKEN", "xoxb-hunter22 ö", "contains a space, a line break or an odd character"),
         ("SLACK_SIGNING_SECRET", "hunter22 hunter22", "contains a space"),
         ("SLACK_CHANNEL", "C012\n3456", "contains a line break"),
-        ("DAILY_SCHEDULE", "every day", "'every day' is not a cron expression"),
-        ("DAILY_SCHEDULE", "61 7 * * *", "is not a cron expression"),
+        ("PIPELINE_SCHEDULE", "every day", "'every day' is not a cron expression"),
+        ("PIPELINE_SCHEDULE", "61 7 * * *", "is not a cron expression"),
         ("RETRAINING_SCHEDULE", "0 7 * * * *", "is not a cron expression"),
         ("ALERT_FOLLOWUP_SCHEDULE", "@sometimes", "is not a cron expression"),
         ("PROPERTY_TIMEZONE", "localtime", "is not an IANA time zone"),
@@ -70,7 +70,7 @@ def test_a_mistyped_setting_is_named_and_its_value_kept_quiet(
         ("smtp_host", "mail_server"),
         ("smtp_host", "192.0.2.1"),
         ("daily_schedule", "*/15 6-22 * * 1-5"),
-        ("daily_schedule", "@hourly"),
+        ("pipeline_schedule", "@hourly"),
         ("property_timezone", "America/Argentina/Buenos_Aires"),
         ("excluded_hostnames", "localhost, staging.shop.example"),
     ],
@@ -102,3 +102,18 @@ def test_every_zone_that_is_taken_is_known_to_duckdb() -> None:
         except ValueError:
             continue
     assert len(taken) > 400 and taken <= known
+
+
+def test_the_former_name_of_the_schedule_counts_where_the_new_one_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().pipeline_schedule == "7 * * * *"
+    monkeypatch.setenv("FUNNELHOUSE_DAILY_SCHEDULE", "0 5 * * *")
+    assert Settings().pipeline_schedule == "0 5 * * *"
+    monkeypatch.setenv("FUNNELHOUSE_PIPELINE_SCHEDULE", "30 * * * *")
+    assert Settings().pipeline_schedule == "30 * * * *"
+    assert Settings().with_values({"pipeline_schedule": "none"}, where="here").pipeline_schedule is None
+
+
+def test_the_longest_pause_of_a_schedule() -> None:
+    pauses = {cron: longest_pause(cron) for cron in ("7 * * * *", "0 5 * * *", "*/15 6-22 * * 1-5")}
+    hours = [pause.total_seconds() / 3600 for pause in pauses.values()]
+    assert hours == [1, 24, 55.25]

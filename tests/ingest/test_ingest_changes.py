@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from foundation.settings import Settings
 from ingest import content, resolve
 from ingest.job import load_changed_days
-from warehouse.lake import ManifestError, read_manifests
+from warehouse.lake import ManifestError, partition_dir, read_manifests
 
 _opened: list[str] | None = None
 
@@ -268,6 +268,20 @@ def test_which_table_of_a_day_counts(settings: Settings, source: Path, case: str
     assert _lake(settings) == expected
     report = load_changed_days(settings)
     assert report.days_loaded == []
+
+
+def test_a_day_is_loaded_again_when_asked_though_nothing_has_changed(settings: Settings, source: Path) -> None:
+    _deliver(source, "events_20260801", 3)
+    _deliver(source, "events_20260802", 3)
+    load_changed_days(settings)
+    [part] = partition_dir(settings, dt.date(2026, 8, 1)).glob("*.parquet")
+    part.write_bytes(b"damaged where it lies")
+    report = load_changed_days(settings)
+    assert report.days_loaded == []
+    report = load_changed_days(settings, again={dt.date(2026, 8, 1)})
+    assert [(day.event_date, day.change) for day in report.days_loaded] == [("2026-08-01", "rewritten")]
+    assert _lake(settings)["2026-08-01"] == ("events_20260801", 3)
+    assert part.stat().st_size > 100
 
 
 def test_a_daily_table_of_the_future_is_named(settings: Settings, source: Path) -> None:

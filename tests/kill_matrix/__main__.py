@@ -1,4 +1,4 @@
-"""Kills each task of the daily run, and the training, at many points, and prints what the next run makes of it.
+"""Kills each task of the pipeline, and the training, at many points, and prints what the next run makes of it.
 
     python -m tests.kill_matrix [--task TASK …] [--sessions N] [--seed N]
 

@@ -1,4 +1,4 @@
-"""Kills tasks of the daily run, lets the next run begin, and compares what it leaves with runs that nobody killed."""
+"""Kills tasks of the pipeline, lets the next run begin, and compares what it leaves with runs that nobody killed."""
 
 from __future__ import annotations
 

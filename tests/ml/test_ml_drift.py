@@ -140,7 +140,7 @@ def home(trained_home: Path, shop: Shop, shop_settings: HomeSettings) -> HomeSet
 
 
 def publish_again(settings: HomeSettings, shop: Shop) -> None:
-    """Publish a shop as the daily run would: scored by the champions, dates complete."""
+    """Publish a shop as the pipeline would: scored by the champions, dates complete."""
     write_contract(settings, shop)
     write_tables(settings.published_path, shop)
     registry = ModelRegistry(settings.models_dir)

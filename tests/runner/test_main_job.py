@@ -20,7 +20,7 @@ from foundation.settings import Settings
 from runner.airflow_api import AirflowApiError
 from runner.airflow_parts import API_SERVER, DAG_PROCESSOR, SCHEDULER, AirflowEndedError
 from runner.kept import OtherSettingsError, find_kept, stop_kept
-from runner.main_job import DAILY, FOLLOWUP, RETRAINING, run_to_the_end, start_and_keep
+from runner.main_job import FOLLOWUP, PIPELINE, RETRAINING, run_to_the_end, start_and_keep
 from runner.ports import PortTakenError
 from runner.processes import stop_processes
 
@@ -39,7 +39,7 @@ def leave(settings: Settings, **runs: str) -> None:
     """What an earlier Airflow left: the DAGs as `run_to_the_end` unpauses them, and a run each in the given state."""
     state: dict[str, Any] = {
         **read(settings),
-        "paused": {DAILY: False, RETRAINING: False, FOLLOWUP: True},
+        "paused": {PIPELINE: False, RETRAINING: False, FOLLOWUP: True},
         "runs": {f"{dag} left": state for dag, state in runs.items()},
     }
     (settings.airflow_home / "fake.json").write_text(json.dumps(state), encoding="utf-8")
@@ -96,13 +96,13 @@ def free_port() -> int:
 
 
 def test_what_the_schedule_begins_is_not_taken_for_an_orphan(home: Settings) -> None:
-    leave(home, ga4_daily="success", model_retraining="success")
+    leave(home, ga4_pipeline="success", model_retraining="success")
     start_and_keep(home, port=free_port())
     state = read(home)
     assert state["runs"] == {
-        f"{DAILY} left": "success",
+        f"{PIPELINE} left": "success",
         f"{RETRAINING} left": "success",
-        f"{DAILY} by schedule": "running",
+        f"{PIPELINE} by schedule": "running",
         f"{RETRAINING} by schedule": "running",
         f"{FOLLOWUP} by schedule": "running",
     }
@@ -114,21 +114,21 @@ def test_what_the_schedule_begins_is_not_taken_for_an_orphan(home: Settings) -> 
 def test_a_run_that_ended_with_its_processes_is_failed_and_one_that_waited_goes_on(
     home: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    leave(home, ga4_daily="running", model_retraining="queued")
+    leave(home, ga4_pipeline="running", model_retraining="queued")
     start_and_keep(home, port=free_port())
     runs = read(home)["runs"]
-    assert (runs[f"{DAILY} left"], runs[f"{RETRAINING} left"]) == ("failed", "success")
+    assert (runs[f"{PIPELINE} left"], runs[f"{RETRAINING} left"]) == ("failed", "success")
     said = capsys.readouterr().err
-    assert f"{DAILY}: run {DAILY} left had ended with its processes; marked as failed" in said
+    assert f"{PIPELINE}: run {PIPELINE} left had ended with its processes; marked as failed" in said
     assert RETRAINING not in said
 
 
 def test_the_main_job_follows_what_waited_and_trains_again_what_was_killed(home: Settings) -> None:
-    leave(home, ga4_daily="queued", model_retraining="running", alert_followup="queued")
+    leave(home, ga4_pipeline="queued", model_retraining="running", alert_followup="queued")
     run_to_the_end(home, timeout_seconds=60)
     assert read(home)["runs"] == {
-        f"{DAILY} left": "success",
-        f"{DAILY} by hand": "success",
+        f"{PIPELINE} left": "success",
+        f"{PIPELINE} by hand": "success",
         f"{RETRAINING} left": "failed",
         f"{RETRAINING} by hand": "success",
         f"{FOLLOWUP} left": "queued",  # it has a schedule only in an Airflow that is kept
@@ -136,10 +136,18 @@ def test_the_main_job_follows_what_waited_and_trains_again_what_was_killed(home:
     assert stop_processes(home) == 0
 
 
+def test_the_former_name_of_the_pipeline_disappears(home: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    leave(home, ga4_daily="success", ga4_pipeline="success")
+    start_and_keep(home, port=free_port())
+    state = read(home)
+    assert not any(run.startswith("ga4_daily") for run in state["runs"])
+    assert "ga4_daily is called ga4_pipeline now" in capsys.readouterr().err
+
+
 def test_the_first_run_of_all_finds_nothing_to_close(home: Settings) -> None:
     run_to_the_end(home, timeout_seconds=60)
     state = read(home)
-    assert state["runs"] == {f"{DAILY} by hand": "success"}
+    assert state["runs"] == {f"{PIPELINE} by hand": "success"}
     assert "triggerer" not in state["started"]
 
 
@@ -180,14 +188,14 @@ def test_a_database_that_is_busy_is_asked_again(home: Settings, monkeypatch: pyt
     set_up(home, busy=3)
     monkeypatch.setattr("runner.airflow_api.LONGEST_PAUSE_SECONDS", 0.05)
     start_and_keep(home, port=free_port())
-    assert read(home)["paused"] == {DAILY: False, RETRAINING: False, FOLLOWUP: False}
+    assert read(home)["paused"] == {PIPELINE: False, RETRAINING: False, FOLLOWUP: False}
 
 
 def test_schedules_are_set_before_the_scheduler_starts(home: Settings) -> None:
     """Else a run that is overdue begins to write while the runner still does, and SQLite refuses one of them."""
     start_and_keep(home, port=free_port())
     state = read(home)
-    assert state["paused_at_start"] == {DAILY: False, RETRAINING: False, FOLLOWUP: False}
+    assert state["paused_at_start"] == {PIPELINE: False, RETRAINING: False, FOLLOWUP: False}
 
 
 def test_a_port_that_is_taken_is_named_with_its_holder_and_is_sent_nothing(home: Settings) -> None:

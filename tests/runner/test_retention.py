@@ -34,7 +34,7 @@ def make_old(path: Path, days: float) -> Path:
 
 def test_old_logs_of_tasks_go_with_their_folders_and_others_stay(home: Settings) -> None:
     tasks = home.home / "logs" / "tasks"
-    run = tasks / "dag_id=ga4_daily" / "run_id=1"
+    run = tasks / "dag_id=ga4_pipeline" / "run_id=1"
     old, new = make_old(run / "task_id=publish" / "attempt=1.log", 61), make_old(run / "task_id=load" / "1.log", 59)
     parts = make_old(home.home / "logs" / "airflow-scheduler.log", 400)
     outside = make_old(home.home / "kept" / "file", 400)

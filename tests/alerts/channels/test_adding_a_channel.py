@@ -118,13 +118,19 @@ def test_what_the_new_channel_refuses_stays_in_the_outbox_and_goes_out_later(
     discord.answers = [503, 401]
     with pytest.raises(ChannelUnavailableError, match="Discord is busy") as busy:
         report_task_failure(
-            settings, dag_id="ga4_daily", task_id="publish", run_id="r", try_number=1, error="disk full", log_url=None
+            settings,
+            dag_id="ga4_pipeline",
+            task_id="publish",
+            run_id="r",
+            try_number=1,
+            error="disk full",
+            log_url=None,
         )
     with pytest.raises(ChannelRejectedError, match="FUNNELHOUSE_DISCORD_WEBHOOK_URL"):
         deliver_outbox(settings)
     assert "secret-token" not in str(busy.value)
     assert deliver_outbox(settings).sent == 1
-    report_success(settings, dag_id="ga4_daily", run_id="r2", is_scheduled=False)
+    report_success(settings, dag_id="ga4_pipeline", run_id="r2", is_scheduled=False)
     discord.answers = [404]  # somebody has deleted the message
     assert deliver_outbox(settings).sent == 1
     assert [text for texts in discord.messages.values() for text in texts][-1].endswith("It lasted 1 day.")

@@ -52,7 +52,7 @@ def queue_failure(settings: Settings) -> None:
     """A message without a chart is queued; nothing is sent."""
     problem = RunProblem(
         "task_failure",
-        "ga4_daily",
+        "ga4_pipeline",
         "publish",
         "r1",
         error="disk full",
@@ -65,7 +65,7 @@ def queue_failure(settings: Settings) -> None:
 
 def report_in(state: sqlite3.Connection, settings: Settings, run_id: str) -> None:
     """The same task failed in another run; nothing is sent."""
-    problem = RunProblem("task_failure", "ga4_daily", "publish", run_id, error="OSError: disk full")
+    problem = RunProblem("task_failure", "ga4_pipeline", "publish", run_id, error="OSError: disk full")
     record_problem(state, settings, problem, moment=dt.datetime.now(dt.UTC))
 
 

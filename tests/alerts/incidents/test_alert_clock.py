@@ -119,8 +119,8 @@ def test_quiet_hours_end_at_their_hour_on_the_night_on_which_the_clocks_change(
 
 
 def test_a_missed_run_is_told_in_time_although_the_last_success_was_noted_by_a_clock_ahead(settings: Settings) -> None:
-    report_success(settings, dag_id="ga4_daily", run_id="one", is_scheduled=True, as_of=NOON + DAY)
-    hours = settings.missed_run_after_hours
+    report_success(settings, dag_id="ga4_pipeline", run_id="one", is_scheduled=True, as_of=NOON + DAY)
+    hours = 7  # six after the next run of an hourly schedule
     follow_up(settings, run_id="back", as_of=NOON)
     follow_up(settings, run_id="in time", as_of=NOON + dt.timedelta(hours=hours))
     assert rows(settings, "select kind from alert_incidents") == []
@@ -134,7 +134,7 @@ def test_no_run_is_missed_because_the_clocks_have_changed(make_settings: Callabl
     morning = dt.datetime.combine(dt.date.fromisoformat(change), dt.time(7), tzinfo=settings.zone)
     for offset in (-1, 0, 1):  # 23 or 25 hours apart
         moment = (morning + offset * DAY).astimezone(dt.UTC)
-        report_success(settings, dag_id="ga4_daily", run_id=str(offset), is_scheduled=True, as_of=moment)
+        report_success(settings, dag_id="ga4_pipeline", run_id=str(offset), is_scheduled=True, as_of=moment)
     assert rows(settings, "select kind from alert_incidents") == []
 
 
@@ -154,14 +154,14 @@ def test_a_problem_first_seen_by_a_clock_ahead_has_not_lasted_less_than_a_day(
     slack_settings: Settings, slack: SlackServer
 ) -> None:
     for run_id, moment in (("ahead", NOON + DAY), ("back", NOON)):
-        problem = RunProblem(kind="task_failure", subject="ga4_daily", part="publish", run_id=run_id, error="x")
+        problem = RunProblem(kind="task_failure", subject="ga4_pipeline", part="publish", run_id=run_id, error="x")
         with open_alerts(slack_settings) as state:
             record_problem(state, slack_settings, problem, moment=moment)
         deliver_outbox(slack_settings)
     assert rows(slack_settings, "select first_seen_date, last_seen_date from alert_incidents") == [
         ("2026-08-11", "2026-08-12")
     ]
-    report_success(slack_settings, dag_id="ga4_daily", run_id="good", is_scheduled=False, as_of=NOON)
+    report_success(slack_settings, dag_id="ga4_pipeline", run_id="good", is_scheduled=False, as_of=NOON)
     deliver_outbox(slack_settings)
     assert rows(slack_settings, "select status from alert_incidents") == [("resolved",)]
     assert len(slack.parents()) == 1

@@ -23,7 +23,7 @@ from foundation.settings import PROJECT_DIR, Settings
 CHANNELS = [f"channel {number:02d}" for number in range(20)]
 GOOD = ShopDay([Segment(channel=name, sessions=300, carts=100, abandoned=65) for name in CHANNELS])
 BAD = ShopDay([Segment(channel=name, sessions=300, carts=100, abandoned=95) for name in CHANNELS])
-TASK = "task-20260810-ga4_daily-publish"
+TASK = "task-20260810-ga4_pipeline-publish"
 # without the delivery, which draws fifty charts and holds no lock meanwhile
 CHECK = """
 import datetime as dt, sys
@@ -45,7 +45,7 @@ def test_an_answer_gets_through_within_a_second_while_fifty_incidents_are_checke
     publish(settings, [*[GOOD] * 45, BAD])
     report_task_failure(
         settings,
-        dag_id="ga4_daily",
+        dag_id="ga4_pipeline",
         task_id="publish",
         run_id="r",
         try_number=1,

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-DAGS = ("ga4_daily", "model_retraining", "alert_followup")
+DAGS = ("ga4_pipeline", "model_retraining", "alert_followup")
 STATE = Path(os.environ["AIRFLOW_HOME"]) / "fake.json"
 PORT = int(os.environ["AIRFLOW__API__PORT"])
-HAS_SCHEDULES = os.environ.get("FUNNELHOUSE_DAILY_SCHEDULE") != "none"
+HAS_SCHEDULES = os.environ.get("FUNNELHOUSE_PIPELINE_SCHEDULE") != "none"
 
 # "busy": how many writing calls are still refused with 500; "hangs": triggered runs never end
 state: dict[str, Any] = {"paused": {}, "runs": {}, "started": [], "busy": 0, "hangs": False}
@@ -67,6 +67,13 @@ class Api(BaseHTTPRequestHandler):
             state["runs"][f"{dag} by hand"] = "running" if state["hangs"] else "queued"
             schedule()
         self.answer({"access_token": "token", **body})
+
+    def do_DELETE(self) -> None:
+        dag = self.path.split("/")[4]
+        runs = [run for run in state["runs"] if run.startswith(f"{dag} ")]
+        for run in runs:
+            del state["runs"][run]
+        self.answer({}, status=200 if runs else 404)
 
     def do_PATCH(self) -> None:
         body = self.read_body()

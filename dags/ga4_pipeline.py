@@ -1,4 +1,4 @@
-"""The daily run: new days of the GA4 export become a published, validated, scored warehouse, and alerts."""
+"""The pipeline: new days and hours of the GA4 export become a published, validated, scored warehouse, and alerts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import datetime as dt
 from typing import Any
 
 from airflow.exceptions import AirflowFailException
-from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, dag, get_current_context, task
+from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, dag, get_current_context, task
 
 from dags.common import DEFAULT_ARGS, MODELS, START_DATE, WAREHOUSE, WAREHOUSE_POOL, report_run_failure
 from foundation.settings import load_settings
@@ -15,10 +15,10 @@ _settings = load_settings()
 _on_new_models = [Asset(MODELS)]
 _schedule: Any = (
     AssetOrTimeSchedule(
-        timetable=CronTriggerTimetable(_settings.daily_schedule, timezone=_settings.property_timezone),
+        timetable=CronTriggerTimetable(_settings.pipeline_schedule, timezone=_settings.property_timezone),
         assets=_on_new_models,
     )
-    if _settings.daily_schedule
+    if _settings.pipeline_schedule
     else _on_new_models
 )
 
@@ -32,8 +32,23 @@ _schedule: Any = (
     dagrun_timeout=dt.timedelta(hours=12),
     on_failure_callback=report_run_failure,
     tags=["ga4"],
+    params={
+        "full_rebuild": Param(
+            False, type="boolean", title="Full rebuild", description="Make every table anew from the lake."
+        ),
+        "load_again": Param(
+            [],
+            type="array",
+            items={"type": "string", "format": "date"},
+            title="Load again",
+            description="Dates (YYYY-MM-DD) whose files are read and converted again, changed or not.",
+        ),
+        "train_now": Param(
+            False, type="boolean", title="Train now", description="Train all models after the publication."
+        ),
+    },
     doc_md="""
-### From new GA4 days to a published warehouse and alerts
+### From new GA4 days and hours to a published warehouse and alerts
 
 1. **load_changed_days** compares the export with the lake and loads the days that are new or rewritten.
 2. **plan_build** compares the lake, the SQL and the models with the published warehouse; if nothing has changed, the
@@ -41,22 +56,31 @@ _schedule: Any = (
 3. **validate_landing**, **build_marts**, **validate_marts**, **score_sessions**, **build_scores**, **validate_scores**
    work on a private copy. A failure anywhere leaves the published warehouse as it was.
 4. **publish** replaces the published warehouse with the copy in one rename.
-5. **check_alerts** checks the KPIs of complete days, sends what is new (even if there was nothing to build: messages
+5. **check_alerts** checks the KPIs, sends what is new (even if there was nothing to build: messages
    that could not be delivered before are still due), and closes what earlier failed runs left open.
 
-Safe to clear and rerun at any point. Runs on its schedule and whenever `model_retraining` has promoted a model.
+Safe to clear and rerun at any point. Runs on its schedule, every hour by default, and whenever `model_retraining` has
+promoted a model; a run that finds nothing new ends after its second task. Triggered by hand it can be asked for a full
+rebuild, for dates to load again, and for a training.
 """,
 )
-def ga4_daily() -> None:  # longer than 60 lines: ten tasks of three lines, read best where they are wired
-    """Wire the daily run."""
+def ga4_pipeline() -> None:  # longer than 60 lines: ten tasks of three lines, read best where they are wired
+    """Wire the pipeline."""
 
     @task(execution_timeout=dt.timedelta(hours=6))
     def load_changed_days() -> dict[str, Any]:
         """Load new and rewritten days of the export into the lake."""
         from foundation.settings import load_settings
         from ingest.job import load_changed_days as load
+        from warehouse.transaction import request_full_rebuild, request_training
 
-        return load(load_settings()).to_dict()
+        settings, wanted = load_settings(), get_current_context()["params"]
+        if wanted["full_rebuild"]:
+            request_full_rebuild(settings)
+        if wanted["train_now"]:
+            request_training(settings)
+        again = {dt.date.fromisoformat(date) for date in wanted["load_again"]}
+        return load(settings, again=again).to_dict()
 
     @task.short_circuit(ignore_downstream_trigger_rules=False)
     def plan_build() -> list[str]:
@@ -124,7 +148,7 @@ def ga4_daily() -> None:  # longer than 60 lines: ten tasks of three lines, read
         settings = load_settings_with_connections()
         is_scheduled = get_current_context()["dag_run"].run_type == "scheduled"
         report = check_and_send(settings, run_id=_run_id(), watches_schedule=False)
-        end_run(settings, dag_id="ga4_daily", run_id=_run_id(), is_scheduled=is_scheduled)
+        end_run(settings, dag_id="ga4_pipeline", run_id=_run_id(), is_scheduled=is_scheduled)
         return report.to_dict()
 
     (
@@ -156,4 +180,4 @@ def _validate(suite: Any) -> dict[str, Any]:
         raise AirflowFailException(str(error)) from error
 
 
-ga4_daily()
+ga4_pipeline()
