@@ -66,7 +66,9 @@ moments as (
             {% endfor %}
             cast(0 as double) as revenue_usd
         from sessions
-        left join last_purchases as purchases on sessions.session_id = purchases.session_id
+        {% if bought %}
+            left join last_purchases as purchases on sessions.session_id = purchases.session_id
+        {% endif %}
         where sessions.{{ at }} is not null
         union all
     {% endfor %}

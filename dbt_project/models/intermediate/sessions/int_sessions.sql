@@ -55,7 +55,8 @@ measured as (
         coalesce(bool_or(has_event_source), false) as has_event_source,
         coalesce(bool_or(has_last_click), false) as has_last_click,
         {{ earliest('device_category', 'entry_order') }} filter (where device_category is not null) as device_category,
-        {{ earliest('operating_system', 'entry_order') }} filter (where operating_system is not null) as operating_system,
+        {{ earliest('operating_system', 'entry_order') }} filter (where operating_system is not null)
+            as operating_system,
         {{ earliest('browser', 'entry_order') }} filter (where browser is not null) as browser,
         {{ earliest('country', 'entry_order') }} filter (where country is not null) as country
     from events
