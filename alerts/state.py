@@ -6,10 +6,9 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from foundation.dag_names import FORMER_PIPELINE, PIPELINE
 from foundation.settings import Settings
 from foundation.state import copy_state, open_state
-
-PIPELINE_DAG, FORMER_DAG = "ga4_pipeline", "ga4_daily"
 
 TABLES = (
     """
@@ -193,19 +192,19 @@ def _rename_former_dag(state: sqlite3.Connection) -> None:
     known = state.execute(
         "select 1 from alert_heartbeats where dag_id = ? "
         "union all select 1 from alert_incidents where status != 'resolved' and instr(fingerprint, ?)",
-        (FORMER_DAG, FORMER_DAG),
+        (FORMER_PIPELINE, FORMER_PIPELINE),
     )
     if known.fetchone() is None:
         return
-    state.execute("update or ignore alert_heartbeats set dag_id = ? where dag_id = ?", (PIPELINE_DAG, FORMER_DAG))
-    state.execute("delete from alert_heartbeats where dag_id = ?", (FORMER_DAG,))
+    state.execute("update or ignore alert_heartbeats set dag_id = ? where dag_id = ?", (PIPELINE, FORMER_PIPELINE))
+    state.execute("delete from alert_heartbeats where dag_id = ?", (FORMER_PIPELINE,))
     for column in ("fingerprint", "rule", "title", "dimension_value"):
         state.execute(
             f"update alert_incidents set {column} = replace({column}, ?, ?) where status != 'resolved'",
-            (FORMER_DAG, PIPELINE_DAG),
+            (FORMER_PIPELINE, PIPELINE),
         )
     state.execute(
         "update alert_facts set facts = replace(facts, ?, ?) where incident_id in "
         "(select incident_id from alert_incidents where status != 'resolved')",
-        (f'"{FORMER_DAG}', f'"{PIPELINE_DAG}'),
+        (f'"{FORMER_PIPELINE}', f'"{PIPELINE}'),
     )

@@ -9,6 +9,7 @@ from airflow.exceptions import AirflowFailException
 from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, dag, get_current_context, task
 
 from dags.common import DEFAULT_ARGS, MODELS, START_DATE, WAREHOUSE, WAREHOUSE_POOL, report_run_failure
+from foundation.dag_names import PIPELINE
 from foundation.settings import load_settings
 
 _settings = load_settings()
@@ -148,7 +149,7 @@ def ga4_pipeline() -> None:  # longer than 60 lines: ten tasks of three lines, r
         settings = load_settings_with_connections()
         is_scheduled = get_current_context()["dag_run"].run_type == "scheduled"
         report = check_and_send(settings, run_id=_run_id(), watches_schedule=False)
-        end_run(settings, dag_id="ga4_pipeline", run_id=_run_id(), is_scheduled=is_scheduled)
+        end_run(settings, dag_id=PIPELINE, run_id=_run_id(), is_scheduled=is_scheduled)
         return report.to_dict()
 
     (

@@ -14,11 +14,12 @@ import duckdb
 
 from foundation.command import run_command, whole_number
 from foundation.connect import open_for_queries
+from foundation.dag_names import PIPELINE
 from foundation.errors import FunnelhouseError, NothingPublishedError
 from foundation.settings import PROJECT_DIR, Settings
 from runner.airflow_parts import ADMIN, admin_password, airflow_environment
 from runner.kept import stop_kept
-from runner.main_job import PIPELINE, RunOutcome, run_to_the_end, say, start_and_keep
+from runner.main_job import RunOutcome, run_to_the_end, say, start_and_keep
 from runner.retention import remove_old
 from runner.summary import summarise
 from warehouse.build import write_docs

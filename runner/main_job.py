@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from foundation.dag_names import FORMER_PIPELINE, PIPELINE
 from foundation.errors import FunnelhouseError
 from foundation.settings import Settings, show_path
 from runner.airflow_api import AirflowApi, AirflowApiError
@@ -27,8 +28,6 @@ from runner.failures import explain_failure
 from runner.kept import find_kept, remember_kept, stop_kept
 from runner.retention import is_due, remove_old
 
-PIPELINE = "ga4_pipeline"
-FORMER_DAG = "ga4_daily"
 RETRAINING = "model_retraining"
 FOLLOWUP = "alert_followup"
 DAGS = (PIPELINE, RETRAINING, FOLLOWUP)
@@ -164,8 +163,8 @@ def _close_left_runs(api: AirflowApi) -> LeftRuns:
     """Mark what had begun as failed, since its processes are gone, and pause the DAGs, so that nothing begins yet."""
     left = LeftRuns()
     known = api.list_dags()  # none in a new database
-    if api.delete_dag(FORMER_DAG):
-        say(f"{FORMER_DAG} is called {PIPELINE} now: removed from Airflow, with its runs")
+    if api.delete_dag(FORMER_PIPELINE):
+        say(f"{FORMER_PIPELINE} is called {PIPELINE} now: removed from Airflow, with its runs")
     for dag_id in (each for each in DAGS if each in known):
         api.pause(dag_id)
         for run_id, state in api.list_unfinished_runs(dag_id):

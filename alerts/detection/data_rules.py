@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import duckdb
 import numpy as np
 
+from alerts.detection.panel import list_columns
 from alerts.detection.verdicts import Check, Figures, Verdict, make_fingerprint
 from alerts.rules.book import Rule, RuleBook
 
@@ -46,7 +47,7 @@ def check_data(
 def _check_lateness(warehouse: duckdb.DuckDBPyConnection, rule: Rule, as_of: dt.datetime) -> Check:
     """Hours since the newest day that has come ended, against those it usually takes; dated by the day of `as_of`."""
     today = as_of.date()
-    if not _columns_of(warehouse, "ops", "ingest_ledger"):
+    if not list_columns(warehouse, "ops.ingest_ledger"):
         return _make_check(rule, today, "untested", "there is no ops.ingest_ledger")
     rows = warehouse.execute(
         "select event_date, max(loaded_at) from ops.ingest_ledger group by event_date order by event_date"
@@ -101,7 +102,7 @@ def _check_gaps(
 
     Each is a series of its own, with a normal check, dated by the load, once the day has come.
     """
-    if not _columns_of(warehouse, "ops", "ingest_ledger"):
+    if not list_columns(warehouse, "ops.ingest_ledger"):
         return [_make_check(rule, as_of.date(), "untested", "there is no ops.ingest_ledger")]
     ledger = warehouse.execute("select event_date, kind, loaded_at from ops.ingest_ledger").fetchall()
     if not ledger:
@@ -140,7 +141,7 @@ def _check_gaps(
 
 def _check_validation(warehouse: duckdb.DuckDBPyConnection, rule: Rule, as_of: dt.datetime) -> list[Check]:
     """Failed expectations in the newest result of each suite, dated by the newest of these results."""
-    if not _columns_of(warehouse, "ops", "validation_results"):
+    if not list_columns(warehouse, "ops.validation_results"):
         return [_make_check(rule, as_of.date(), "untested", "there is no ops.validation_results")]
     # The text carries its offset, and DuckDB's cast turns it into UTC whatever the session's zone is.
     rows = warehouse.execute(
@@ -173,7 +174,7 @@ def _check_validation(warehouse: duckdb.DuckDBPyConnection, rule: Rule, as_of: d
 
 def _check_drift(warehouse: duckdb.DuckDBPyConnection, rule: Rule, as_of: dt.datetime) -> list[Check]:
     """One check per model: its drifted measures in the newest measurement, dated by it."""
-    columns = _columns_of(warehouse, "ops", "model_drift")
+    columns = list_columns(warehouse, "ops.model_drift")
     if not columns:
         return [_make_check(rule, as_of.date(), "untested", "there is no ops.model_drift: drift is not measured")]
     if missing := [column for column in DRIFT_COLUMNS if column not in columns]:
@@ -250,11 +251,3 @@ def _hours_since_end(date: dt.date, moment: dt.datetime) -> float:
 
 def _localise(utc: dt.datetime, as_of: dt.datetime) -> dt.datetime:
     return utc.replace(tzinfo=dt.UTC).astimezone(as_of.tzinfo)
-
-
-def _columns_of(warehouse: duckdb.DuckDBPyConnection, schema: str, table: str) -> set[str]:
-    """The columns of a table; none where it does not exist."""
-    rows = warehouse.execute(
-        "select column_name from information_schema.columns where table_schema = ? and table_name = ?", [schema, table]
-    ).fetchall()
-    return {row[0] for row in rows}

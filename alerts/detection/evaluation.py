@@ -12,7 +12,7 @@ import numpy as np
 from alerts.detection import walk
 from alerts.detection.data_rules import check_data
 from alerts.detection.panel import Panel, read_panel
-from alerts.detection.revisions import Measures, Revision, learn_revision
+from alerts.detection.revisions import UNKNOWN, Measures, Revision, learn_revision
 from alerts.detection.scales import Bools, Scale
 from alerts.detection.verdicts import Check, Figures, Verdict, make_fingerprint
 from alerts.detection.walk import Series, Walk, walk_days
@@ -86,7 +86,7 @@ def walk_panel(
     *,
     is_tested: Bools,
     excluded: Mapping[str, set[dt.date]],
-    revision: Revision | None = None,
+    revision: Revision = UNKNOWN,
 ) -> Walk:
     """Decide the tested days of a rule's panel."""
     is_event: dict[Direction, Bools] = {
@@ -120,8 +120,8 @@ def select_tested_days(
     """Which days are walked through, and from which date on their checks count.
 
     Provisional days are tested once they have ended: for total loss, and in full when their own table has come. The two
-    weeks before the first day are walked
-    too: a limit that must be passed on two of three days, or weeks, needs the ones before.
+    weeks before the first day are walked too: a limit that must be passed on two of three days, or weeks, needs the
+    ones before.
     """
     complete = [date for date, usable in zip(panel.dates, ~panel.is_provisional, strict=True) if usable]
     if since is None:
@@ -153,7 +153,7 @@ def make_checks(
     panel: Panel,
     result: Walk,
     since: dt.date | None,
-    revision: Revision | None = None,
+    revision: Revision = UNKNOWN,
 ) -> list[Check]:
     """The checks of a walk from `since` on. Dimension values that are too small to test make none."""
     checks = []
@@ -168,7 +168,7 @@ def make_checks(
             event = book.find_event(rule, date, way)
             said = _say_reason(rule, result, way, int(series), int(day), event.name if event else "")
             if panel.is_first[day]:
-                said += f"; {_say_first(rule, revision or Revision())}"
+                said += f"; {_say_first(rule, revision)}"
             checks.append(
                 Check(
                     rule=rule.name,

@@ -110,7 +110,7 @@ def read_panel(warehouse: duckdb.DuckDBPyConnection, rule: Rule, *, with_dimensi
     """All days of a rule's KPI, whole shop first. A day without a row has no value; a dimension value without a row
     on a day that has one counted zero."""
     scale, columns = scale_of(rule), say_measures(rule)
-    kind = "table_kind" if "table_kind" in _columns(warehouse, DAILY_TABLE) else "'intraday'"
+    kind = "table_kind" if "table_kind" in list_columns(warehouse, DAILY_TABLE) else "'intraday'"
     whole = warehouse.execute(
         f"select kpi_date, is_provisional, {kind} != 'intraday', {columns} from {DAILY_TABLE} order by kpi_date"
     ).fetchall()
@@ -203,10 +203,10 @@ def has_columns(warehouse: duckdb.DuckDBPyConnection, table: str, columns: list[
 
 
 def _number_columns(warehouse: duckdb.DuckDBPyConnection, table: str) -> set[str]:
-    return {name for name, kind in _columns(warehouse, table).items() if _NUMBER.fullmatch(kind)}
+    return {name for name, kind in list_columns(warehouse, table).items() if _NUMBER.fullmatch(kind)}
 
 
-def _columns(warehouse: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
+def list_columns(warehouse: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
     """The columns of a table and their types; none where it does not exist."""
     schema, name = table.split(".")
     rows = warehouse.execute(

@@ -41,15 +41,19 @@ class Revision:
     days: int = 0
 
 
+# Before there is a past.
+UNKNOWN = Revision()
+
+
 def learn_revision(rule: Rule, moved: Sequence[tuple[Measures, Measures]]) -> Revision:
     """What the whole shop's KPI of a rule has moved by; `moved` are a day's first and its final figures, a day each."""
     scale = scale_of(rule)
     if not moved:
-        return Revision()
+        return UNKNOWN
     first, final = (_measure(rule, [pair[place] for pair in moved]) for place in (0, 1))
     known = np.isfinite(first).all(axis=0) & np.isfinite(final).all(axis=0) & (first[1] > 0) & (final[1] > 0)
     if not known.any():
-        return Revision()
+        return UNKNOWN
     before, after = (_clip(scale, values[:, known]) for values in (first, final))
     moves = np.clip(scale.start(*after) - scale.start(*before), -LARGEST_MOVE, LARGEST_MOVE)
     weight = PRIOR_DAYS + len(moves)

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from alerts.detection.revisions import Revision
+from alerts.detection.revisions import UNKNOWN, Revision
 from alerts.detection.scales import TINY, Bools, Floats, Scale
 from alerts.detection.statistics import Baseline, find_band, fit_baseline, raise_limit, score_against, score_day
 from alerts.rules.book import Direction, Rule
@@ -97,7 +97,7 @@ def walk_days(
     is_event: dict[Direction, Bools] | None = None,
     is_provisional: Bools | None = None,
     is_first: Bools | None = None,
-    revision: Revision | None = None,
+    revision: Revision = UNKNOWN,
     with_bands: bool = True,
 ) -> Walk:
     """Decide the tested days in order. Each day is held against the days before it, never against itself.
@@ -112,7 +112,7 @@ def walk_days(
     events = {way: is_event[way] if is_event else nothing for way in rule.directions}
     provisional = nothing if is_provisional is None else is_provisional
     first = nothing if is_first is None else is_first
-    walker = _Walker(rule, series, excluded, np.logical_or.reduce(list(events.values())), revision or Revision())
+    walker = _Walker(rule, series, excluded, np.logical_or.reduce(list(events.values())), revision)
     for day in range(len(nothing)):
         if is_tested[day]:
             state: DayState = "first" if first[day] else "open" if provisional[day] else "final"

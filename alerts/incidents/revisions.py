@@ -8,7 +8,7 @@ import sqlite3
 
 import duckdb
 
-from alerts.detection.panel import DAILY_TABLE
+from alerts.detection.panel import DAILY_TABLE, list_columns
 from alerts.detection.revisions import Measures
 
 # Of so many days, the newest, is learnt.
@@ -23,7 +23,7 @@ def note_versions(
     One row per day, content of its table and version of the SQL, which makes the figures: only figures of one SQL are
     compared with each other. What is older than `kept_days` goes.
     """
-    if not _has_table(warehouse, "ops", "ingest_ledger") or not _has_table(warehouse, "ops", "build_info"):
+    if not all(list_columns(warehouse, table) for table in ("ops.ingest_ledger", "ops.build_info")):
         return
     utc = moment.astimezone(dt.UTC)
     now, oldest = utc.isoformat(), (utc - dt.timedelta(days=kept_days)).isoformat()
@@ -69,10 +69,3 @@ def read_moves(state: sqlite3.Connection) -> list[tuple[Measures, Measures]]:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _has_table(warehouse: duckdb.DuckDBPyConnection, schema: str, name: str) -> bool:
-    rows = warehouse.execute(
-        "select 1 from information_schema.tables where table_schema = ? and table_name = ?", [schema, name]
-    ).fetchall()
-    return bool(rows)

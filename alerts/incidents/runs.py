@@ -11,7 +11,8 @@ from alerts.incidents import store
 from alerts.incidents.announcing import iso
 from alerts.incidents.problems import RunProblem, close_problem, record_problem
 from alerts.incidents.sending import deliver_outbox
-from alerts.state import PIPELINE_DAG, open_alerts
+from alerts.state import open_alerts
+from foundation.dag_names import PIPELINE
 from foundation.setting_types import longest_pause
 from foundation.settings import Settings
 
@@ -70,7 +71,7 @@ def report_success(
     """
     moment = as_of or dt.datetime.now(dt.UTC)
     with open_alerts(settings) as state:
-        if is_scheduled and dag_id == PIPELINE_DAG:
+        if is_scheduled and dag_id == PIPELINE:
             check_schedule(state, settings, moment=moment)
         store.write_heartbeat(state, dag_id, is_scheduled=is_scheduled, now=iso(moment.astimezone(dt.UTC)))
         for incident in store.read_incidents(state):
@@ -83,7 +84,7 @@ def check_schedule(state: sqlite3.Connection, settings: Settings, *, moment: dt.
 
     Only a schedule that has started a run before can be missed: who runs by hand is not reminded.
     """
-    beat = store.read_heartbeat(state, PIPELINE_DAG)
+    beat = store.read_heartbeat(state, PIPELINE)
     if beat is None or beat.scheduled_at is None or settings.pipeline_schedule is None:
         return None
     last = beat.succeeded_at
@@ -99,7 +100,7 @@ def check_schedule(state: sqlite3.Connection, settings: Settings, *, moment: dt.
     since = f"since {iso(last)}"
     problem = RunProblem(
         kind="missed_schedule",
-        subject=PIPELINE_DAG,
+        subject=PIPELINE,
         part=None,
         run_id=since,
         error=(

@@ -26,14 +26,14 @@
 
 {#- The param as text, whichever type it was exported with. -#}
 {% macro param_text(key) -%}
-    coalesce(param_strings[at_{{ key }}], cast(param_ints[at_{{ key }}] as varchar))
+    coalesce({{ param_string(key) }}, cast(param_ints[at_{{ key }}] as varchar))
 {%- endmacro %}
 
 {#- The param as a whole number; text that is not a number is null. -#}
 {% macro param_int(key) -%}
     coalesce(
         param_ints[at_{{ key }}],
-        try_cast(param_strings[at_{{ key }}] as bigint),
+        try_cast({{ param_string(key) }} as bigint),
         try_cast(param_doubles[at_{{ key }}] as bigint)
     )
 {%- endmacro %}
@@ -43,7 +43,7 @@
     coalesce(
         param_doubles[at_{{ key }}],
         cast(param_ints[at_{{ key }}] as double),
-        try_cast(param_strings[at_{{ key }}] as double)
+        try_cast({{ param_string(key) }} as double)
     )
 {%- endmacro %}
 

@@ -54,16 +54,6 @@
     inner join {{ placed }} as placed on parsed.event_key = placed.event_key
 {%- endmacro %}
 
-{#- Predicate: this is no site that a visitor comes from, but the shop itself or a payment provider (rule 33). -#}
-{% macro is_own_referrer(referrer, page_hostname) -%}
-    coalesce((lower({{ referrer }}), {{ page_hostname }}) in (
-        select
-            own.referrer,
-            own.page_hostname
-        from {{ ref('int_own_referrers') }} as own
-    ), false)
-{%- endmacro %}
-
 {#- `int_ordered_events`, in an incremental build only those of the session dates to rewrite: their keys are chosen
     before the join, so that only the days concerned are read. A predicate on the view comes too late for that, and the
     size of what a join with the dates leaves can be estimated, unlike that of a subquery's. -#}

@@ -1,9 +1,14 @@
+{#- What is counted in an hour, beside events and revenue. -#}
+{% macro hourly_measures() -%}
+    {{ return(['sessions', 'carts', 'carts_bought', 'checkouts', 'checkouts_bought', 'purchases']) }}
+{%- endmacro %}
+
 {#- The hours of `int_kpis_hourly` with what is known of them: rates of the carts and checkouts that began in them, and how
     mature those are, the share of their purchases that has come by now as a rule (agg_completion_curve). `is_whole`
     gives every hour up to the newest event, also those in which nothing happened; else values have the hours in which
     something did. -#}
 {% macro hourly_kpis(is_whole) -%}
-{%- set measures = ['sessions', 'carts', 'carts_bought', 'checkouts', 'checkouts_bought', 'purchases'] -%}
+{%- set measures = hourly_measures() -%}
 with known as (
     -- the newest event, but none of the future: a visitor's clock may be ahead
     select least(

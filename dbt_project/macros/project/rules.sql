@@ -48,7 +48,7 @@
     cast({{ event_date }} as varchar) || '-' || cast({{ event_hash }} as varchar)
 {%- endmacro %}
 
-{#- Events that no visitor makes: they tell of a refund, of a message, of what became of an app (rule 29). -#}
+{#- Events that no visitor makes: they tell of a refund, of a message, of what became of an app (rule 30). -#}
 {% macro is_background(event_name) -%}
     {{ event_name }} in ('{{ var('background_events') | join("', '") }}')
 {%- endmacro %}

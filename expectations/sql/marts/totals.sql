@@ -12,7 +12,7 @@ in_sessions as (
     from warehouse.marts.fct_sessions
 ),
 
--- What no visit needs to have: events of the background, and what a server sent while nobody was there (rule 29).
+-- What no visit needs to have: events of the background, and what a server sent while nobody was there (rules 29, 30).
 visitless as (
     select count(*) as events
     from warehouse.staging.stg_ga4__events as events

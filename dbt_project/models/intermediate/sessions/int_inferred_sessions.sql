@@ -79,38 +79,11 @@ identified as (
 
 timeline as (
     select
-        event_key,
-        event_date,
-        stream_id,
-        user_pseudo_id,
-        event_timestamp,
-        batch_page_id,
-        batch_ordering_id,
-        batch_event_index,
-        is_entrance,
-        event_hash,
-        is_by_visitor,
-        is_order,
-        session_id
-    from identified
-    where not is_background
-    union all
-    select
-        event_key,
-        event_date,
-        stream_id,
-        user_pseudo_id,
-        event_timestamp,
-        batch_page_id,
-        batch_ordering_id,
-        batch_event_index,
-        is_entrance,
-        event_hash,
-        is_by_visitor,
-        is_order,
-        null as session_id
+        events.*,
+        identified.session_id
     from events
-    where own_session_id is null
+    left join identified on events.event_key = identified.event_key
+    where not events.is_background
 ),
 
 placed as (

@@ -4,7 +4,7 @@
 ) }}
 
 {%- set dimensions = ['device_category', 'default_channel_group'] -%}
-{%- set measures = ['sessions', 'carts', 'carts_bought', 'checkouts', 'checkouts_bought', 'purchases'] -%}
+{%- set measures = hourly_measures() -%}
 
 -- depends_on: {{ ref('int_touched_kpi_dates') }}
 -- What happened in each hour, added up by the date that it belongs to, so that a day can be rewritten: an hour after
@@ -32,6 +32,9 @@ sessions as (
     from {{ ref('fct_sessions') }} as sessions
     left join {{ ref('int_session_steps') }} as steps
         on sessions.session_date = steps.session_date and sessions.session_id = steps.session_id
+    {% if is_incremental() %}
+        where {{ is_touched_kpi_date('sessions.session_date') }}
+    {% endif %}
 ),
 
 last_purchases as (
@@ -83,7 +86,10 @@ moments as (
         {% endfor %}
         purchases.revenue_usd
     from {{ ref('fct_purchases') }} as purchases
-    left join sessions on purchases.session_id = sessions.session_id
+    left join {{ ref('fct_sessions') }} as sessions on purchases.session_id = sessions.session_id
+    {% if is_incremental() %}
+        where {{ is_touched_kpi_date('purchases.purchase_date') }}
+    {% endif %}
 ),
 
 placed as (

@@ -4,12 +4,6 @@
     pre_hook="{{ remember_previous('ops.previously_touched_starts', this, is_touched_session_date(), columns=['session_started_at', 'user_pseudo_id']) }}",
 ) }}
 
-{%- set event_columns = ['event_source', 'event_medium', 'event_campaign', 'page_hostname'] -%}
-{%- set last_click_columns = [
-    'last_click_source', 'last_click_medium', 'last_click_campaign', 'last_click_channel_group', 'page_hostname'
-] -%}
-{%- set entry_columns = ['external_referrer', 'page_hostname'] -%}
-
 -- depends_on: {{ ref('int_touched_session_dates') }}
 with events as (
     select
@@ -48,17 +42,8 @@ measured as (
         coalesce(max(percent_scrolled), 0) as max_scroll_percent,
         {{ earliest('visited_page', 'entry_order') }} filter (where visited_page is not null) as landing_page,
         {{ earliest('visited_page', '-event_number') }} filter (where visited_page is not null) as exit_page,
-        -- one tuple from one event (rule 8), and the host that it came to
-        {{ earliest(row_of(event_columns), 'entry_order') }} filter (where has_event_source) as event_tuple,
-        {{ earliest(row_of(last_click_columns), 'entry_order') }} filter (where has_last_click) as last_click,
-        {{ earliest(row_of(entry_columns), 'entry_order') }} filter (where page_path is not null) as entry,
-        coalesce(bool_or(has_event_source), false) as has_event_source,
-        coalesce(bool_or(has_last_click), false) as has_last_click,
-        {{ earliest('device_category', 'entry_order') }} filter (where device_category is not null) as device_category,
-        {{ earliest('operating_system', 'entry_order') }} filter (where operating_system is not null)
-            as operating_system,
-        {{ earliest('browser', 'entry_order') }} filter (where browser is not null) as browser,
-        {{ earliest('country', 'entry_order') }} filter (where country is not null) as country
+        {{ first_sources() }},
+        {{ first_device() }}
     from events
     group by session_id, session_date
 )
@@ -86,19 +71,7 @@ select
     max_scroll_percent,
     landing_page,
     exit_page,
-    {{ row_field('entry', 'external_referrer') }} as entry_referrer,
-    {{ row_field('entry', 'page_hostname') }} as entry_hostname,
-    {{ row_field('event_tuple', 'event_source') }} as event_source,
-    {{ row_field('event_tuple', 'event_medium') }} as event_medium,
-    {{ row_field('event_tuple', 'event_campaign') }} as event_campaign,
-    {{ row_field('event_tuple', 'page_hostname') }} as event_hostname,
-    has_event_source,
-    {{ row_field('last_click', 'last_click_source') }} as last_click_source,
-    {{ row_field('last_click', 'last_click_medium') }} as last_click_medium,
-    {{ row_field('last_click', 'last_click_campaign') }} as last_click_campaign,
-    {{ row_field('last_click', 'last_click_channel_group') }} as last_click_channel_group,
-    {{ row_field('last_click', 'page_hostname') }} as last_click_hostname,
-    has_last_click,
+    {{ first_source_columns() }},
     device_category,
     operating_system,
     browser,

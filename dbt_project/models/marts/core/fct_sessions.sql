@@ -36,52 +36,17 @@ device_numbers as (
 
 own_sources as (
     select
-        sessions.*,
-        case
-            when
-                sessions.has_last_click
-                and not (
-                    coalesce(sessions.last_click_medium, '') = 'referral'
-                    and {{ is_own_referrer('sessions.last_click_source', 'sessions.last_click_hostname') }}
-                )
-                then 'last_click'
-            when
-                sessions.has_event_source
-                and not (
-                    coalesce(sessions.event_medium, '') = 'referral'
-                    and {{ is_own_referrer('sessions.event_source', 'sessions.event_hostname') }}
-                )
-                then 'event'
-            when
-                sessions.referrer is not null
-                and not {{ is_own_referrer('sessions.entry_referrer', 'sessions.entry_hostname') }}
-                then 'referrer'
-        end as source_origin,
-        referrers.category as referrer_category
+        *,
+        {{ source_origin() }} as source_origin
     from sessions
-    left join source_categories as referrers on sessions.referrer = referrers.source
 ),
 
 tuples as (
     select
-        *,
-        case source_origin
-            when 'last_click' then last_click_source
-            when 'event' then event_source
-            when 'referrer' then referrer
-        end as own_source,
-        case source_origin
-            when 'last_click' then last_click_medium
-            when 'event' then event_medium
-            when 'referrer' then {{ medium_of_referrer('referrer_category', 'session_date') }}
-        end as own_medium,
-        case source_origin
-            when 'last_click' then last_click_campaign
-            when 'event' then event_campaign
-            when 'referrer' then {{ campaign_of_referrer('referrer_category', 'session_date') }}
-        end as own_campaign,
-        case source_origin when 'last_click' then last_click_channel_group end as own_channel_group
+        own_sources.*,
+        {{ own_source_columns('referrers.category') }}
     from own_sources
+    left join source_categories as referrers on own_sources.referrer = referrers.source
 ),
 
 numbered as (

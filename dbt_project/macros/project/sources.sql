@@ -1,0 +1,88 @@
+{#- Where a session comes from by its own events: one definition for reports (`fct_sessions`) and features
+    (`int_session_entries`), which differ in the events that they look at. -#}
+
+{#- What the earliest events say, one tuple from one event (rule 8), with the host of the page that it came to. In a query
+    that groups events with an `entry_order` by session. -#}
+{% macro first_sources() -%}
+    coalesce(bool_or(has_last_click), false) as has_last_click,
+    coalesce(bool_or(has_event_source), false) as has_event_source,
+    {{ earliest(row_of([
+        'last_click_source', 'last_click_medium', 'last_click_campaign', 'last_click_channel_group', 'page_hostname'
+    ]), 'entry_order') }} filter (where has_last_click) as last_click,
+    {{ earliest(row_of(['event_source', 'event_medium', 'event_campaign', 'page_hostname']), 'entry_order') }}
+        filter (where has_event_source) as event_tuple,
+    {{ earliest(row_of(['external_referrer', 'page_hostname']), 'entry_order') }}
+        filter (where page_path is not null) as entry
+{%- endmacro %}
+
+{#- The tuples of `first_sources` as columns. -#}
+{% macro first_source_columns() -%}
+    has_last_click,
+    {% for name in ['source', 'medium', 'campaign', 'channel_group'] -%}
+        {{ row_field('last_click', 'last_click_' ~ name) }} as last_click_{{ name }},
+    {% endfor -%}
+    {{ row_field('last_click', 'page_hostname') }} as last_click_hostname,
+    has_event_source,
+    {% for name in ['source', 'medium', 'campaign'] -%}
+        {{ row_field('event_tuple', 'event_' ~ name) }} as event_{{ name }},
+    {% endfor -%}
+    {{ row_field('event_tuple', 'page_hostname') }} as event_hostname,
+    {{ row_field('entry', 'external_referrer') }} as entry_referrer,
+    {{ row_field('entry', 'page_hostname') }} as entry_hostname
+{%- endmacro %}
+
+{#- The device at the start, in such a query. -#}
+{% macro first_device() -%}
+    {% for name in ['device_category', 'operating_system', 'browser', 'country'] -%}
+        {{ earliest(name, 'entry_order') }} filter (where {{ name }} is not null) as {{ name }}{{ ',' if not loop.last }}
+    {% endfor -%}
+{%- endmacro %}
+
+{#- Which of the columns of `first_sources` tells the source: last_click, event or referrer; null where none does. The shop
+    itself and payment providers send nobody (rule 33). -#}
+{% macro source_origin() -%}
+    case
+        when has_last_click and not {{ is_own_referral('last_click_source', 'last_click_medium', 'last_click_hostname') }}
+            then 'last_click'
+        when has_event_source and not {{ is_own_referral('event_source', 'event_medium', 'event_hostname') }}
+            then 'event'
+        when entry_referrer is not null and not {{ is_own_referrer('entry_referrer', 'entry_hostname') }}
+            then 'referrer'
+    end
+{%- endmacro %}
+
+{#- The session's own source, medium, campaign and channel group, the last where the export names it: of a query that has
+    `source_origin`, the `referrer` and its category. -#}
+{% macro own_source_columns(referrer_category) -%}
+    case source_origin
+        when 'last_click' then last_click_source
+        when 'event' then event_source
+        when 'referrer' then referrer
+    end as own_source,
+    case source_origin
+        when 'last_click' then last_click_medium
+        when 'event' then event_medium
+        when 'referrer' then {{ medium_of_referrer(referrer_category, 'session_date') }}
+    end as own_medium,
+    case source_origin
+        when 'last_click' then last_click_campaign
+        when 'event' then event_campaign
+        when 'referrer' then {{ campaign_of_referrer(referrer_category, 'session_date') }}
+    end as own_campaign,
+    case source_origin when 'last_click' then last_click_channel_group end as own_channel_group
+{%- endmacro %}
+
+{#- Predicate: this is no site that a visitor comes from, but the shop itself or a payment provider. -#}
+{% macro is_own_referrer(referrer, page_hostname) -%}
+    coalesce((lower({{ referrer }}), {{ page_hostname }}) in (
+        select
+            own.referrer,
+            own.page_hostname
+        from {{ ref('int_own_referrers') }} as own
+    ), false)
+{%- endmacro %}
+
+{#- Predicate: a source that is said to be such a referrer. -#}
+{% macro is_own_referral(source, medium, page_hostname) -%}
+    (coalesce({{ medium }}, '') = 'referral' and {{ is_own_referrer(source, page_hostname) }})
+{%- endmacro %}
