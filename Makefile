@@ -78,7 +78,7 @@ lint: $(VENV)/.installed-dev  ## Check style, types, imports, SQL and YAML
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/sqlfluff lint dbt_project/models expectations/sql
+	$(BIN)/sqlfluff lint --processes 2 dbt_project/models expectations/sql
 	$(BIN)/yamllint -s .
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 

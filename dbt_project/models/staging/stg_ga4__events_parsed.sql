@@ -44,8 +44,10 @@ read_params as (
         lower(coalesce(platform, 'WEB')) as platform,
         {{ param_int('ga_session_id') }} as param_session_id,
         -- nearly all ids are numbers, as such or as text; what else there is may be a cookie (rule 20)
-        case when try_cast({{ param_string('ga_session_id') }} as bigint) is null then {{ param_string('ga_session_id') }} end
-            as session_cookie,
+        case
+            when try_cast({{ param_string('ga_session_id') }} as bigint) is null
+                then {{ param_string('ga_session_id') }}
+        end as session_cookie,
         {{ param_int('ga_session_number') }} as param_session_number,
         coalesce(batch_page_id, {{ param_int('batch_page_id') }}) as batch_page_id,
         coalesce(batch_ordering_id, {{ param_int('batch_ordering_id') }}) as batch_ordering_id,
