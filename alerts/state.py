@@ -33,6 +33,7 @@ TABLES = (
         is_provisional integer not null,
         is_expected_event integer not null,
         incident_id text,               -- the incident this day belongs to (breach, or near after a breach)
+        hours text,                     -- JSON: the hours of the day in which too little came; null: none known
         run_id text not null,
         checked_at text not null,
         primary key (fingerprint, kpi_date)
@@ -147,6 +148,18 @@ TABLES = (
     )
     """,
     """
+    create table if not exists alert_arrivals (
+        checked_at text primary key,        -- a check, UTC
+        known_until text not null           -- the newest event it knew, UTC
+    )
+    """,
+    """
+    create table if not exists alert_last_check (
+        only_row integer primary key check (only_row = 1),
+        seen text not null                  -- what the KPIs were last tested on: tables, rules, date, expected days
+    )
+    """,
+    """
     create table if not exists alert_answers_seen (
         signature_hash text primary key,
         seen_at real not null           -- epoch seconds; forgotten once the timestamp alone refuses the request
@@ -176,6 +189,8 @@ def create_tables(state: sqlite3.Connection) -> None:
     _drop_old_tables(state)
     for statement in TABLES:
         state.execute(statement)
+    if "hours" not in {row["name"] for row in state.execute("pragma table_info(alert_checks)")}:
+        state.execute("alter table alert_checks add column hours text")
     _rename_former_dag(state)
 
 

@@ -99,6 +99,19 @@ def say_date(iso: str, *, with_year: bool = True) -> str:
     return f"{date:%a} {date.day} {date:%b}" + (f" {date.year}" if with_year else "")
 
 
+def say_hour(iso: str, *, with_date: bool = False) -> str:
+    """2026-08-03T14:00+02:00 → 14:00, or Mon 3 Aug, 14:00."""
+    time = iso[11:16]
+    return f"{say_date(iso[:10], with_year=False)}, {time}" if with_date else time
+
+
+def say_hours(since: str, until: str) -> str:
+    """How long it lasted: `it lasted 3 hours`."""
+    span = dt.datetime.fromisoformat(until) - dt.datetime.fromisoformat(since)
+    hours = round(span.total_seconds() / 3600)
+    return f"it lasted {'1 hour' if hours == 1 else f'{hours:,} hours'}"
+
+
 def say_days(count: int) -> str:
     """1 day, 3 days."""
     return "1 day" if count == 1 else f"{count:,} days"

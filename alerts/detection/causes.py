@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from alerts.detection.panel import DIMENSION_TABLE, has_columns
 from alerts.detection.scales import TINY, Count, Floats, Rate, scale_of
 from alerts.detection.splits import Split, read_split
 from alerts.detection.statistics import correct_for_many
+from alerts.detection.verdicts import Hours
 from alerts.rules.book import Direction, Rule
 
 DIMENSIONS = ("device_category", "default_channel_group", "country", "browser", "landing_page")
@@ -81,6 +83,7 @@ def explain(
     baseline_dates: list[dt.date],
     *,
     dimension_value: tuple[str, str] | None = None,
+    hours: Mapping[dt.date, Hours] | None = None,
 ) -> Causes:
     """Rank what drives the incident on `dates` against `baseline_dates`, and estimate its cost.
 
@@ -88,11 +91,14 @@ def explain(
     then, up to three in all, the largest excesses that did not. The excess over expectation is split into rate and mix
     after Kitagawa (1955): value v adds N_v (r_v - r0_v) through its rate and N (w_v - w0_v) (r0_v - r0) through its
     weight. `dimension_value` is (dimension, value) where the incident is about one value: the daily tables do not
-    break it down further, so it has an impact and no drivers.
+    break it down further, so it has an impact and no drivers. `hours` are those of days that are not over, the cost of
+    which they alone can tell.
     """
     if rule.kind != "kpi" or not dates or not baseline_dates:
         return Causes([], None, None, None)
-    impact = estimate_impact(warehouse, rule, dates, baseline_dates, dimension_value)
+    partial = hours or {}
+    whole = [date for date in dates if date not in partial]
+    impact = estimate_impact(warehouse, rule, whole, baseline_dates, dimension_value, list(partial.values()))
     if dimension_value is not None or not has_columns(warehouse, DIMENSION_TABLE, rule.columns):
         return Causes([], None, None, impact)
     read = [read_split(warehouse, rule, dimension, dates, baseline_dates) for dimension in DIMENSIONS]

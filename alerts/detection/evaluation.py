@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
+from zoneinfo import ZoneInfo
 
 import duckdb
 import numpy as np
 
 from alerts.detection import walk
 from alerts.detection.data_rules import check_data
+from alerts.detection.hourly_checks import add_hours
+from alerts.detection.hourly_panel import has_hours
 from alerts.detection.panel import Panel, read_panel
 from alerts.detection.revisions import UNKNOWN, Measures, Revision, learn_revision
 from alerts.detection.scales import Bools, Scale
@@ -35,18 +38,29 @@ def evaluate_rules(
     excluded: Mapping[str, set[dt.date]],
     since: dt.date | None = None,
     moved: Sequence[tuple[Measures, Measures]] = (),
+    with_hours: bool = False,
+    heard_until: dt.datetime | None = None,
 ) -> list[Check]:
     """Test the days from `since` on (default: the last `check_last_days` complete ones) against every rule.
 
     `as_of` is the present moment in the property's time zone. `excluded` gives, per fingerprint, the dates that are
     known to belong to incidents; they never enter a baseline of the same series, whatever the incident's direction.
-    `moved` are the first and the final figures of earlier days. A pure function of the tables, the book and these.
+    `moved` are the first and the final figures of earlier days. `with_hours`: also what rules that are watched by the
+    hour find in the newest days; `heard_until` as `read_hourly_panel` takes it. A pure function of the tables, the book
+    and these.
     """
     checks: list[Check] = []
+    zone = as_of.tzinfo
+    knows_hours = with_hours and isinstance(zone, ZoneInfo) and has_hours(warehouse)
     for rule in book.rules:
         if rule.kind == "kpi":
             revision = learn_revision(rule, moved)
-            checks += _check_kpi(warehouse, book, rule, as_of, excluded, since, revision)
+            found = _check_kpi(warehouse, book, rule, as_of, excluded, since, revision)
+            if knows_hours and isinstance(zone, ZoneInfo) and rule.hourly is not None:
+                found = add_hours(
+                    warehouse, book, rule, found, zone=zone, excluded=excluded, heard_until=heard_until, since=since
+                )
+            checks += found
         else:
             checks += check_data(warehouse, book, rule, as_of=as_of, excluded=excluded, since=since)
     return sorted(checks, key=lambda check: check.date)

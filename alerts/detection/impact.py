@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -11,6 +12,7 @@ import numpy as np
 from alerts.detection.panel import DAILY_TABLE, DIMENSION_TABLE, has_columns, say_measures
 from alerts.detection.scales import TINY, Floats, scale_of
 from alerts.detection.splits import count_average_days
+from alerts.detection.verdicts import Hours
 from alerts.rules.book import Rule
 
 _INTERVAL_Z = 1.96
@@ -46,8 +48,11 @@ def estimate_impact(
     dates: list[dt.date],
     baseline_dates: list[dt.date],
     label: tuple[str, str] | None,
+    hours: Sequence[Hours] = (),
 ) -> Impact | None:
     """Expected minus observed orders, and their revenue at the usual order value; None where nothing can be said.
+
+    `dates` are whole days; of days that are not over, `hours` say what was lost so far.
 
     Intervals by the delta method from the sampling error of the incident and of the baseline, both widened by the days'
     overdispersion.
@@ -70,6 +75,9 @@ def estimate_impact(
         lost_revenue, revenue_variance = _lose_total(before.revenue, now.revenue, before.dates, now.dates)
     else:
         lost_revenue, revenue_variance = _price(lost, variance, before)
+    lost, variance, lost_revenue, revenue_variance = _add_hours(
+        rule, before, hours, (lost, variance, lost_revenue, revenue_variance)
+    )
     reach, revenue_reach = _INTERVAL_Z * np.sqrt(variance), _INTERVAL_Z * np.sqrt(revenue_variance)
     return Impact(
         lost_orders=float(lost),
@@ -79,6 +87,27 @@ def estimate_impact(
         lost_revenue_usd_low=float(lost_revenue - revenue_reach),
         lost_revenue_usd_high=float(lost_revenue + revenue_reach),
     )
+
+
+def _add_hours(
+    rule: Rule, before: _Days, hours: Sequence[Hours], known: tuple[float, float, float, float]
+) -> tuple[float, float, float, float]:
+    """What whole days and hours have lost together: orders and revenue, each with its variance."""
+    lost, variance, lost_revenue, revenue_variance = known
+    for each in hours:
+        missing, spread = each.expected - each.came, each.deviation**2
+        value = before.revenue.sum() / before.orders.sum()
+        if rule.hourly == "revenue_usd":
+            lost, variance = lost + missing / value, variance + spread / value**2
+            lost_revenue, revenue_variance = lost_revenue + missing, revenue_variance + spread
+            continue
+        if rule.impact == "visits":
+            per_visit = before.orders.sum() / max(before.sessions.sum(), 1.0)
+            missing, spread = missing * per_visit, spread * per_visit**2 + missing * per_visit
+        revenue, of_revenue = _price(missing, spread, before)
+        lost, variance = lost + missing, variance + spread
+        lost_revenue, revenue_variance = lost_revenue + revenue, revenue_variance + of_revenue
+    return lost, variance, lost_revenue, revenue_variance
 
 
 def _read_days(
@@ -93,7 +122,7 @@ def _read_days(
         [*(label or ()), dates],
     ).fetchall()
     found = {row[0]: [float(value or 0.0) for value in row[1:6]] for row in rows}
-    return _Days(dates, *np.array([found.get(date, [0.0] * 5) for date in dates]).T)
+    return _Days(dates, *np.array([found.get(date, [0.0] * 5) for date in dates]).reshape(-1, 5).T)
 
 
 def _lose_orders(rule: Rule, before: _Days, now: _Days) -> tuple[float, float]:

@@ -56,12 +56,12 @@ class Outcome:
     @property
     def alarms_a_year(self) -> tuple[float, float, float]:
         """Incidents a year that nothing caused: estimate and exact 95 % interval (Garwood 1936)."""
-        return _find_rate(self.false_alarms, self.years)
+        return find_rate(self.false_alarms, self.years)
 
     @property
     def family_alarms_a_year(self) -> tuple[float, float, float]:
         """The same, devices and channels included, none folded into another."""
-        return _find_rate(self.family_alarms, self.family_years)
+        return find_rate(self.family_alarms, self.family_years)
 
     def power(self, days: int) -> tuple[float, float, float]:
         """Share of the planted changes found within so many days: estimate and exact 95 % interval (Clopper 1934)."""
@@ -109,9 +109,9 @@ def say_table(outcomes: list[Outcome]) -> str:
     ]
     for each in outcomes:
         lines.append(
-            f"| `{each.rule}` | {each.world} | {each.sessions:,} | {_say(each.alarms_a_year, '.2f')} | "
-            f"{_say(each.family_alarms_a_year, '.1f')} | {each.jump:+.0%} | {each.power(1)[0]:.0%} | "
-            f"{_say(each.power(3), '.1%')} | {each.power(7)[0]:.0%} |"
+            f"| `{each.rule}` | {each.world} | {each.sessions:,} | {say_interval(each.alarms_a_year, '.2f')} | "
+            f"{say_interval(each.family_alarms_a_year, '.1f')} | {each.jump:+.0%} | {each.power(1)[0]:.0%} | "
+            f"{say_interval(each.power(3), '.1%')} | {each.power(7)[0]:.0%} |"
         )
     return "\n".join(lines)
 
@@ -255,12 +255,12 @@ def _make_counts(
     return _assemble(y, np.ones_like(y), shops, with_children)
 
 
-def _find_rate(count: int, years: int) -> tuple[float, float, float]:
+def find_rate(count: int, years: int) -> tuple[float, float, float]:
     low = chi2.ppf(0.025, 2 * count) / 2 if count else 0.0
     return count / years, float(low) / years, float(chi2.ppf(0.975, 2 * count + 2)) / 2 / years
 
 
-def _say(interval: tuple[float, float, float], style: str) -> str:
+def say_interval(interval: tuple[float, float, float], style: str) -> str:
     return f"{interval[0]:{style}} ({interval[1]:{style}} to {interval[2]:{style}})"
 
 

@@ -28,6 +28,25 @@ class Figures:
 
 
 @dataclass(frozen=True)
+class Hours:
+    """The hours in which too little came: from the start of `since` to that of `until` (None: it goes on).
+
+    Both are ISO texts with the property's offset. `came` and `expected` are of the check's day, so far, and `begun` the
+    carts or checkouts they belong to (None for totals), `deviation` the standard deviation of what should have come;
+    `seen_until` is the end of the last hour that counts. `decides`: the verdict rests on them, not on the whole day.
+    """
+
+    since: str
+    until: str | None
+    seen_until: str
+    came: float
+    begun: float | None
+    expected: float
+    deviation: float
+    decides: bool = True
+
+
+@dataclass(frozen=True)
 class Check:
     """The verdict on one day or week of one KPI, or of one dimension value of it, in one direction.
 
@@ -49,6 +68,7 @@ class Check:
     baseline_days: int
     is_provisional: bool = False
     is_expected_event: bool = False
+    hours: Hours | None = None
 
     @property
     def fingerprint(self) -> str:

@@ -29,6 +29,8 @@ from foundation.settings import Settings
 _SAID_WHILE_SNOOZED = {"snoozed", "acknowledged", "expected", "withdrawn", "resolved"}
 # Answers are confirmed at once, whatever the hour: somebody is there.
 _SAID_IN_QUIET_HOURS = {"snoozed", "acknowledged", "expected"}
+# While it goes on, the figures of an incident's hours are told anew after so long.
+_PAUSE = dt.timedelta(hours=2)
 # These change from run to run although nothing that a reader cares for does.
 _INVISIBLE = ("run_id", "complete_to", "provisional_to", "points", "try_number")
 
@@ -64,6 +66,8 @@ def announce(
     is_snoozed = facts.standing.status == "snoozed"
     if is_snoozed:
         pieces = [piece for piece in pieces if piece.event in _SAID_WHILE_SNOOZED]
+    if not pieces and _is_too_soon(before, facts):
+        return
     store.save_facts(state, facts)
     if not pieces and (is_snoozed or (before is not None and _visible(before) == _visible(facts))):
         return
@@ -157,6 +161,21 @@ def iso(moment: dt.datetime) -> str:
 
 def _iso_date(date: dt.date | None) -> str | None:
     return None if date is None else date.isoformat()
+
+
+def _is_too_soon(before: KpiFacts | RunFacts | None, facts: KpiFacts | RunFacts) -> bool:
+    """Whether only the figures of the running hours have gone on, and that was told lately."""
+    if (
+        not (isinstance(before, KpiFacts) and isinstance(facts, KpiFacts))
+        or before.hours is None
+        or facts.hours is None
+    ):
+        return False
+    same_day = before.standing == facts.standing and before.hours.since == facts.hours.since
+    if not same_day or before.hours.until != facts.hours.until or before.members != facts.members:
+        return False
+    told, seen = (dt.datetime.fromisoformat(each.hours.seen_until) for each in (before, facts) if each.hours)
+    return dt.timedelta() <= seen - told < _PAUSE
 
 
 def _visible(facts: KpiFacts | RunFacts) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import json
 import logging
 import sqlite3
 from dataclasses import dataclass, field, replace
@@ -11,7 +13,7 @@ from alerts.channels import outbox
 from alerts.detection.causes import Causes
 from alerts.detection.evaluation import evaluate_rules
 from alerts.detection.panel import find_column_problems
-from alerts.detection.verdicts import Check, Figures
+from alerts.detection.verdicts import Check, Figures, Hours
 from alerts.incidents import store
 from alerts.incidents.announcing import (
     News,
@@ -22,6 +24,7 @@ from alerts.incidents.announcing import (
     refresh_facts,
     to_member,
 )
+from alerts.incidents.arrivals import note_arrival
 from alerts.incidents.escalation import escalate_and_wake, set_clock_right
 from alerts.incidents.folding import Candidate, choose_leaders
 from alerts.incidents.investigation import Investigation
@@ -34,7 +37,7 @@ from alerts.messages.facts import BAD_RULE, REFUSED_MODEL, UNREADABLE_FILE, Char
 from alerts.rules.book import Rule, RuleBook, RulesError
 from alerts.rules.loading import load_usable_rules
 from alerts.state import copy_alerts, open_alerts
-from alerts.text import say_value
+from alerts.text import say_hour, say_hours, say_value
 from foundation.connect import open_published
 from foundation.settings import Settings
 from warehouse.lake import list_unloaded_files
@@ -75,7 +78,21 @@ def check_rules(
             excluded = store.read_excluded_days(state)
             note_versions(state, warehouse, moment=moment, kept_days=settings.kept_result_days)
             moved = read_moves(state)
-        checks = evaluate_rules(warehouse, book, as_of=moment, excluded=excluded, moved=moved)
+            heard_until = note_arrival(state, warehouse, moment=moment)
+            seen = _describe_inputs(state, settings, moment=moment, heard_until=heard_until)
+            is_known = seen == store.read_last_check(state)
+        checks = evaluate_rules(
+            warehouse,
+            # what the KPIs say has not changed since the last check, which every hour without new data would find again
+            book.model_copy(update={"rules": [rule for rule in book.rules if rule.kind != "kpi"]})
+            if is_known
+            else book,
+            as_of=moment,
+            excluded=excluded,
+            moved=moved,
+            with_hours=True,
+            heard_until=heard_until,
+        )
         investigation = Investigation(warehouse, book, moment=moment, moved=moved)
         states = {
             BAD_RULE: {name: "\n".join(lines) for name, lines in problems.items()},
@@ -90,6 +107,7 @@ def check_rules(
                 follow_states(
                     state, settings, kind, broken, tells_changes=kind == UNREADABLE_FILE, by=run_id, moment=moment
                 )
+            store.write_last_check(state, seen)
             if watches_schedule and (missed := check_schedule(state, settings, moment=moment)):
                 decision.touched.add(missed)
             return decision
@@ -105,6 +123,22 @@ def check_rules(
             if decision is not None:
                 return decision
         return decide_for_good()
+
+
+def _describe_inputs(
+    state: sqlite3.Connection,
+    settings: Settings,
+    *,
+    moment: dt.datetime,
+    heard_until: dt.datetime | None,
+) -> str:
+    """All that the checks of KPIs are made of, but for incidents, which follow from it."""
+    file = settings.published_path.stat()
+    rules = hashlib.sha256(settings.alert_rules.read_bytes()).hexdigest()
+    expected = store.read_expected_days(state)
+    hour = None if heard_until is None else heard_until.replace(minute=0, second=0, microsecond=0).isoformat()
+    parts = [file.st_ino, file.st_mtime_ns, file.st_size, rules, moment.date().isoformat(), hour]
+    return json.dumps([*parts, sorted((name, sorted(map(str, days))) for name, days in expected.items())])
 
 
 def _list_unreadable_files(settings: Settings) -> dict[str, str]:
@@ -176,8 +210,11 @@ class _RuleCheck:
         for incident in store.read_incidents(self.state):
             for name in _name_changes(before.get(incident.incident_id), incident):
                 end = self._find_end(incident) if name == "resolved" else None
-                # what ended it is a value of a KPI, and of everything else a sentence
+                # what ended it is a value of a KPI, an hour, and of everything else a sentence
                 detail = end.reason if end is not None and incident.kind != "kpi" else ""
+                if name == "resolved" and (hours := self._find_hours(incident)) is not None and hours.until is not None:
+                    began = self._find_begin(incident) or hours.since
+                    detail, end = f"usual again since {say_hour(hours.until)}; {say_hours(began, hours.until)}", None
                 piece = note_event(self.state, incident.incident_id, name, by=self.run_id, at=self.now, detail=detail)
                 observed = end.observed if end is not None else None
                 news.setdefault(incident.incident_id, []).append(replace(piece, observed=observed))
@@ -189,6 +226,16 @@ class _RuleCheck:
             return None
         stored = store.read_check(self.state, incident.fingerprint, incident.resolved_date)
         return None if stored is None else stored.check.figures
+
+    def _find_hours(self, incident: Incident) -> Hours | None:
+        """The hours of its last day."""
+        stored = store.read_check(self.state, incident.fingerprint, incident.last_seen_date)
+        return None if stored is None else stored.check.hours
+
+    def _find_begin(self, incident: Incident) -> str | None:
+        """The hour in which it began, where its first day knows it."""
+        breaches = store.list_breaches(self.state, incident.incident_id)
+        return breaches[0].hours.since if breaches and breaches[0].hours is not None else None
 
     def _fold(self, news: dict[str, list[News]]) -> None:
         """Let one incident speak for those of its cause; what was told already goes on in the other one's thread."""
@@ -245,7 +292,13 @@ class _RuleCheck:
         dates = list_covered_days(self.state, incident.incident_id)
         if rule is None or rule.kind != "kpi" or not dates:
             return
-        causes = self.investigation.explain(incident, rule, dates, self.excluded.get(incident.fingerprint, set()))
+        hours = {
+            check.date: check.hours
+            for check in store.list_breaches(self.state, incident.incident_id)
+            if check.hours is not None and check.is_provisional
+        }
+        excluded = self.excluded.get(incident.fingerprint, set())
+        causes = self.investigation.explain(incident, rule, dates, excluded, hours)
         self.causes[incident.incident_id] = causes
         driver = incident.label
         if driver is None and causes.drivers and causes.drivers[0].is_significant:
@@ -311,6 +364,8 @@ class _RuleCheck:
             period_days=stored.check.period_days,
             baseline_days=stored.check.baseline_days,
             figures=incident.figures,
+            began=self._find_begin(incident),
+            hours=stored.check.hours,
             complete_to=self.investigation.complete_to,
             provisional_to=self.investigation.provisional_to,
             cause=incident.cause,

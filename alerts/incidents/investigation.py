@@ -12,7 +12,7 @@ from alerts.detection.causes import Causes, explain
 from alerts.detection.evaluation import evaluate_rules, select_baseline_dates
 from alerts.detection.panel import DAILY_TABLE
 from alerts.detection.revisions import Measures
-from alerts.detection.verdicts import Check
+from alerts.detection.verdicts import Check, Hours
 from alerts.incidents.store import Incident
 from alerts.rules.book import Direction, Rule, RuleBook
 
@@ -52,15 +52,25 @@ class Investigation:
         finally:
             self._is_closed = False
 
-    def explain(self, incident: Incident, rule: Rule, dates: list[dt.date], excluded: set[dt.date]) -> Causes:
-        """What drives an incident that covers `dates`; `excluded` are days that its baseline may not use."""
+    def explain(
+        self,
+        incident: Incident,
+        rule: Rule,
+        dates: list[dt.date],
+        excluded: set[dt.date],
+        hours: Mapping[dt.date, Hours],
+    ) -> Causes:
+        """What drives an incident that covers `dates`; `excluded` are days that its baseline may not use, and `hours`
+        those of days that are not over."""
 
         def work() -> Causes:
             baseline = select_baseline_dates(self._warehouse, rule, dates, excluded, book=self._book)
             direction: Direction = "above" if incident.direction == "above" else "below"
-            return explain(self._warehouse, rule, direction, dates, baseline, dimension_value=incident.label)
+            return explain(
+                self._warehouse, rule, direction, dates, baseline, dimension_value=incident.label, hours=hours
+            )
 
-        return self._once(("causes", incident.fingerprint, *dates, frozenset(excluded)), work)
+        return self._once(("causes", incident.fingerprint, *dates, frozenset(excluded), *hours.items()), work)
 
     def list_checks(self, rule: Rule, since: dt.date, excluded: Mapping[str, set[dt.date]]) -> list[Check]:
         """A rule's checks of all series from a day on, oldest first; `excluded` as `evaluate_rules` takes it."""

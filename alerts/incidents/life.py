@@ -64,6 +64,8 @@ def resolve_incidents(state: sqlite3.Connection, rule_names: Iterable[str], *, n
         normal = store.find_first_normal(state, incident.fingerprint, incident.last_seen_date)
         newest = store.find_newest_checked(state, incident.rule)
         reason = None
+        if normal is None:
+            normal = store.find_end_by_hours(state, incident.fingerprint, incident.last_seen_date)
         if normal is None and incident.rule not in known:
             reason = "no rule watches this any more"
         elif normal is None and newest is not None and _is_stale(incident, newest):

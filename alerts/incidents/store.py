@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
-from alerts.detection.verdicts import Check, Figures
+from alerts.detection.verdicts import Check, Figures, Hours
 from alerts.messages.facts import RUN_KINDS, KpiFacts, RunFacts, from_json_values, to_json_values
 from alerts.rules.book import Direction
 from foundation.errors import FunnelhouseError
@@ -123,7 +123,7 @@ def read_check(state: sqlite3.Connection, fingerprint: str, date: dt.date) -> St
 
 def write_check(state: sqlite3.Connection, check: Check, incident_id: str | None, *, run_id: str, now: str) -> None:
     """Store a check in the place of an earlier one of its day."""
-    values = {name: value for name, value in asdict(check).items() if name not in ("kpi", "date", "figures")}
+    values = {name: value for name, value in asdict(check).items() if name not in ("kpi", "date", "figures", "hours")}
     _insert(
         state,
         "insert or replace into alert_checks",
@@ -132,6 +132,7 @@ def write_check(state: sqlite3.Connection, check: Check, incident_id: str | None
         | {
             "fingerprint": check.fingerprint,
             "kpi_date": check.date.isoformat(),
+            "hours": None if check.hours is None else json.dumps(asdict(check.hours)),
             "incident_id": incident_id,
             "run_id": run_id,
             "checked_at": now,
@@ -182,6 +183,13 @@ def find_first_normal(state: sqlite3.Connection, fingerprint: str, after: dt.dat
         (fingerprint, after.isoformat()),
     ).fetchone()
     return _read_date(row["kpi_date"])
+
+
+def find_end_by_hours(state: sqlite3.Connection, fingerprint: str, last_seen: dt.date) -> dt.date | None:
+    """The date of the first hour that was usual again, where the last day of an incident knows it."""
+    stored = read_check(state, fingerprint, last_seen)
+    hours = None if stored is None else stored.check.hours
+    return None if hours is None or hours.until is None else dt.date.fromisoformat(hours.until[:10])
 
 
 def find_newest_checked(state: sqlite3.Connection, rule: str) -> dt.date | None:
@@ -308,14 +316,17 @@ def set_days(state: sqlite3.Connection, incident_id: str, breaches: list[Check],
     )
     if any(check.severity == "critical" for check in breaches):
         raise_severity(state, incident_id)
-    # a day at or after its end opens it again
+    # a day at or after its end opens it again, but for the day in the middle of which it ended
+    ended = last.hours.until[:10] if last.hours is not None and last.hours.until is not None else None
     state.execute(
         f"""
         update alert_incidents
         set status = 'open', resolved_date = null, resolved_at = null, {_FORGET_ANSWERS}, alerting_since = ?
-        where incident_id = ? and status = 'resolved' and coalesce(resolved_date, '') <= last_seen_date
+        where
+            incident_id = ? and status = 'resolved' and coalesce(resolved_date, '') <= last_seen_date
+            and (? is null or resolved_date is not ?)
         """,
-        (now, incident_id),
+        (now, incident_id, ended, ended),
     )
 
 
@@ -520,6 +531,17 @@ def forget_future(state: sqlite3.Connection, *, now: str) -> None:
     state.execute("update alert_heartbeats set succeeded_at = ? where succeeded_at > ?", (now, now))
 
 
+def read_last_check(state: sqlite3.Connection) -> str | None:
+    """What the KPIs were last tested on; None before a first check."""
+    row = state.execute("select seen from alert_last_check").fetchone()
+    return None if row is None else str(row["seen"])
+
+
+def write_last_check(state: sqlite3.Connection, seen: str) -> None:
+    """Note what the KPIs were tested on."""
+    state.execute("insert or replace into alert_last_check (only_row, seen) values (1, ?)", (seen,))
+
+
 def remember_signature(state: sqlite3.Connection, signature: str, *, now: float, forget_after: float) -> bool:
     """Note that a signed request was taken, in epoch seconds; False when it had been before."""
     state.execute("delete from alert_answers_seen where seen_at < ?", (now - forget_after,))
@@ -565,6 +587,7 @@ def _read_check(row: sqlite3.Row) -> StoredCheck:
         baseline_days=row["baseline_days"],
         is_provisional=bool(row["is_provisional"]),
         is_expected_event=bool(row["is_expected_event"]),
+        hours=None if row["hours"] is None else Hours(**json.loads(row["hours"])),
     )
     return StoredCheck(check, row["incident_id"])
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
 from alerts.detection.causes import Causes
-from alerts.detection.verdicts import Figures
+from alerts.detection.verdicts import Figures, Hours
 
 # Problems of the machinery itself: they have no days of a KPI, and end with the next run, or message, that succeeds.
 BROKEN_CHANNEL = "broken_channel"
@@ -102,6 +102,8 @@ class KpiFacts(IncidentFacts):
     figures: Figures
     complete_to: str | None
     provisional_to: str | None
+    began: str | None = None  # the hour, ISO; None where only the day is known
+    hours: Hours | None = None  # of the last day
     cause: str | None = None
     causes: Causes | None = None
     members: list[Member] = field(default_factory=list)
@@ -157,6 +159,7 @@ def from_json_values(values: dict[str, Any]) -> KpiFacts | RunFacts:
         **rest,
         standing=standing,
         figures=_pick(Figures, values),
+        hours=None if values.get("hours") is None else Hours(**values["hours"]),
         causes=None if causes is None else Causes.from_dict(causes),
         members=[Member(**member) for member in values["members"]],
         points=[ChartPoint(**point) for point in values["points"]],
@@ -174,7 +177,7 @@ def event_from_json_values(values: dict[str, Any]) -> EventFacts:
     return EventFacts(**{**values, "facts": from_json_values(values["facts"])})
 
 
-_NESTED = ("causes", "members", "points")
+_NESTED = ("hours", "causes", "members", "points")
 _OF_NO_RUN = dict.fromkeys(("dag_id", "task_id", "error", "log_url", "try_number"))
 _OF_NO_KPI: dict[str, Any] = {
     "description": "",
@@ -191,6 +194,8 @@ _OF_NO_KPI: dict[str, Any] = {
     **asdict(Figures()),
     "complete_to": None,
     "provisional_to": None,
+    "began": None,
+    "hours": None,
     "cause": None,
     "causes": None,
     "members": [],

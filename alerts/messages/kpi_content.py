@@ -8,6 +8,7 @@ import re
 from alerts.detection.causes import Driver
 from alerts.detection.impact import Impact
 from alerts.detection.panel import DAILY_TABLE, DIMENSION_TABLE
+from alerts.detection.verdicts import Hours
 from alerts.messages.content import (
     Content,
     Line,
@@ -20,7 +21,7 @@ from alerts.messages.content import (
     say_status,
 )
 from alerts.messages.facts import EventFacts, KpiFacts, Member
-from alerts.text import cut, say_date, say_days, say_value
+from alerts.text import cut, say_date, say_days, say_hour, say_value
 
 # From so many rules with one cause on the message is a digest of them; two are one's message that mentions the other.
 DIGEST_SIZE = 3
@@ -66,13 +67,16 @@ def say_kpi_event(news: EventFacts, facts: KpiFacts) -> str | None:
     standing, figures = facts.standing, facts.figures
     name = say_name(facts.title, facts.dimension_value)
     amount = say_amount(figures.observed, figures.expected, facts.unit)
+    if facts.hours is not None and facts.hours.decides:
+        amount = say_hours_so_far(facts, facts.hours)
     expected = say_value(figures.expected, facts.unit)
     if event == "updated":
         days = say_days(standing.incident_days)
         return f"{days} now: {amount} on {say_date(standing.last_seen_date)}, expected {expected}"
     if event == "resolved" and news.detail:
         # a missing day is told by its own date: how long it lasted says nothing
-        duration = "" if facts.kind == "data_missing" else f" {say_duration(standing)}"
+        has_hours = facts.hours is not None and facts.hours.until is not None
+        duration = "" if facts.kind == "data_missing" or has_hours else f" {say_duration(standing)}"
         return f"{name} is over: {news.detail}.{duration}"
     if event == "resolved" and standing.resolved_date is not None:
         return (
@@ -94,7 +98,15 @@ def _say_headline(facts: KpiFacts, kinds: int) -> str:
     standing, name = facts.standing, say_name(facts.title, facts.dimension_value)
     amount = say_amount(facts.figures.observed, facts.figures.expected, facts.unit)
     since = f"since {say_date(standing.first_seen_date, with_year=False)}"
-    if standing.is_over:
+    if facts.began is not None:
+        since = f"since {say_hour(facts.began, with_date=True)}"
+    hours = facts.hours
+    if hours is not None and hours.decides:
+        amount = say_hours_so_far(facts, hours)
+    if standing.is_over and facts.began is not None and hours is not None and hours.until is not None:
+        since = f"from {say_hour(facts.began, with_date=True)}"
+        since += f" to {say_hour(hours.until, with_date=hours.until[:10] != facts.began[:10])}"
+    elif standing.is_over:
         since = f"{'on ' if standing.incident_days == 1 else ''}{say_span(standing)}"
         if standing.resolved_date:
             since += f", normal again {say_date(standing.resolved_date, with_year=False)}"
@@ -104,6 +116,17 @@ def _say_headline(facts: KpiFacts, kinds: int) -> str:
     return f"{choose_sign(facts)} {kinds} alerts, one cause{driver}: {name} {amount} {since}"
 
 
+def say_hours_so_far(facts: KpiFacts, hours: Hours) -> str:
+    """What came of the incident's hours of its last day: `0 of 31 carts bought, 10.2 expected`."""
+    unit = "usd" if facts.unit == "usd" else "count"
+    came, expected = say_value(hours.came, unit), say_value(hours.expected, unit)
+    if hours.begun is None:
+        return f"{came}, {expected} expected"
+    of = (facts.denominator or "").replace("sessions_with_", "").replace("add_to_cart", "carts")
+    of = of.replace("begin_checkout", "checkouts").replace("_", " ")
+    return f"{came} of {say_value(hours.begun, 'count')} {of} bought, {expected} expected"
+
+
 def _list_fields(facts: KpiFacts) -> list[tuple[str, str]]:
     figures, standing = facts.figures, facts.standing
     period = "" if facts.period_days == 1 else f" ({facts.period_days} days up to then)"
@@ -111,13 +134,17 @@ def _list_fields(facts: KpiFacts) -> list[tuple[str, str]]:
     status = say_status(standing)
     if standing.is_over and standing.resolved_date is None:
         status = f"over ({figures.reason})"
+    seen = []
+    if facts.hours is not None and facts.hours.decides:
+        seen.append((f"By {say_hour(facts.hours.seen_until, with_date=True)}", say_hours_so_far(facts, facts.hours)))
     fields = [
+        *seen,
         (
             f"Observed on {say_date(standing.last_seen_date)}{period}",
             say_amount(figures.observed, figures.expected, facts.unit),
         ),
         ("Expected", say_value(figures.expected, facts.unit)),
-        ("Usual range", _say_band(facts)),
+        *([] if seen else [("Usual range", _say_band(facts))]),
         ("When", say_span(standing)),
         ("Reason", figures.reason if is_z_said else f"{figures.reason} (z = {figures.z:+,.1f})"),
         ("Status", status),

@@ -15,6 +15,7 @@ Unit = Literal["share", "seconds", "usd", "count", "hours"]
 Kind = Literal["kpi", "data_late", "data_missing", "validation_failed", "model_drift"]
 Test = Literal["rate", "count", "amount", "log_mean"]
 Cost = Literal["orders", "visits", "revenue"]
+Hourly = Literal["carts", "checkouts", "sessions", "events", "revenue_usd"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -121,6 +122,7 @@ class Rule(BaseModel):
     impact: Cost | None = None
     direction: Literal["above", "below", "both"]
     dimensions: tuple[Name, ...] = ()
+    hourly: Hourly | None = None
     z_limit: Annotated[float, Field(ge=2, le=10)] | None = 4.0
     z_limit_repeated: Annotated[float, Field(ge=1.5, le=10)] | None = 2.5
     z_limit_week: Annotated[float, Field(ge=2, le=10)] | None = 4.0
@@ -167,6 +169,7 @@ class Rule(BaseModel):
         else:
             for field, is_given in (
                 ("dimensions", bool(self.dimensions)),
+                ("hourly", self.hourly is not None),
                 ("direction", self.direction != "above"),
                 ("absolute", self.absolute != Bounds()),
                 ("relative", self.relative != Bounds()),
@@ -218,6 +221,13 @@ class Rule(BaseModel):
         if self.impact == "orders" and (self.test != "rate" or self.direction == "both"):
             message = "impact 'orders' needs a share and one direction: above counts lost orders, below orders"
             raise _wrong("impact", message)
+        if self.hourly is not None:
+            wanted = {"carts": "rate", "checkouts": "rate", "revenue_usd": "amount"}.get(self.hourly, "count")
+            if self.test != wanted:
+                raise _wrong("hourly", f"hourly '{self.hourly}' needs test '{wanted}', and this rule has '{self.test}'")
+            if self.hourly_direction not in self.directions:
+                message = f"hourly '{self.hourly}' finds what is missing: the direction is '{self.hourly_direction}'"
+                raise _wrong("hourly", message)
         if self.statistic is not None and self.test != "log_mean":
             raise _wrong("statistic", "a statistic is a column of mean ln(1 + value) and needs test 'log_mean'")
 
@@ -227,6 +237,11 @@ class Rule(BaseModel):
         if self.direction == "both":
             return ("above", "below")
         return (self.direction,)
+
+    @property
+    def hourly_direction(self) -> Direction:
+        """Where the KPI goes when an hour brings too little: carts that are not bought are abandoned."""
+        return "above" if self.hourly in ("carts", "checkouts") else "below"
 
     @property
     def columns(self) -> list[str]:

@@ -163,3 +163,30 @@ def test_a_visitors_clock_that_is_ahead_makes_no_hours(builds: RecordedBuilds) -
     assert query(builds.settings, "select max(hour_started_at)::varchar from marts.agg_kpis_hourly") == [
         ("2026-08-01 20:00:00",)
     ]
+
+
+def test_what_became_of_the_carts_of_an_hour_is_counted_by_hours_later(shop: Settings) -> None:
+    found = query(
+        shop,
+        f"""
+        select dimension_value, hour(hour_started_at) as hour, hours_later, bought, not_bought
+        from marts.agg_completions_hourly
+        where stage = 'cart' and kpi_date = date '{TODAY}' and dimension in ('all', 'device_category')
+        order by dimension, hour, hours_later, dimension_value
+        """,
+    )
+    # m1 filled its cart at 08:05 and bought at 09:10; m2 at 09:10, and d2 at 10:00, and were gone half an hour after
+    assert found == [
+        ("all", 8, 1, 1, 0),
+        ("all", 9, 0, 0, 1),
+        ("all", 10, 0, 0, 1),
+        ("mobile", 8, 1, 1, 0),
+        ("mobile", 9, 0, 0, 1),
+        ("desktop", 10, 0, 0, 1),
+    ]
+    # d bought ten minutes after the checkout that it began at 14:50 (11:00 UTC and 230 minutes)
+    assert query(
+        shop,
+        "select hour(hour_started_at), hours_later, bought, not_bought from marts.agg_completions_hourly "
+        f"where stage = 'checkout' and kpi_date = date '{OLD}' and dimension = 'all' order by 1",
+    ) == [(8, 0, 1, 0), (14, 1, 1, 0)]

@@ -23,7 +23,9 @@ STATE_CLOCKS = {
     "alert_incidents": {"opened_by_run", "opened_at", "updated_at", "resolved_at", "alerting_since"},
     "alert_facts": {"facts"},  # JSON that names the run
     "alert_outbox": {
-        "payload", "created_at", "first_attempt_at", "finished_at", "attempts", "message_ts", "chart_id",
+        "payload", "created_at", "first_attempt_at", "finished_at", "attempts", "message_ts",
+        # of a message that stood in the channel unnoted; its chart is uploaded anew with the next edit
+        "chart_id", "chart_hash",
     },
     "quarantined_files": {"quarantined_at", "resolved_at"},
 }  # fmt: skip

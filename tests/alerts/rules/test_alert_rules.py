@@ -43,6 +43,7 @@ def test_the_shipped_rules_are_valid_and_their_runbooks_exist() -> None:
         "conversion_rate": ("rate", "below"),
         "avg_session_duration_seconds": ("log_mean", "both"),
         "sessions": ("count", "both"),
+        "events": ("count", "below"),
         "revenue_usd": ("amount", "below"),
     }
     kinds = {rule.kind for rule in book.rules} - {"kpi"}
