@@ -10,6 +10,8 @@ import logging
 import sys
 from pathlib import Path
 
+import duckdb
+
 from alerts.buttons import PATH, AnswerServer
 from alerts.channels import outbox
 from alerts.channels.folder import message_path
@@ -18,6 +20,7 @@ from alerts.incidents import store
 from alerts.incidents.answers import Answer, answer
 from alerts.incidents.sending import deliver_outbox
 from alerts.job import AlertReport, check_and_send, follow_up
+from alerts.rules.book import RuleBook
 from alerts.rules.loading import load_rules
 from alerts.state import open_alerts
 from alerts.text import say_value
@@ -78,6 +81,9 @@ def _make_parser() -> argparse.ArgumentParser:
 def _add_backtest(backtest: argparse.ArgumentParser) -> None:
     backtest.add_argument(
         "--days", type=whole_number(1), default=None, help="number of newest complete days; default: all"
+    )
+    backtest.add_argument(
+        "--hourly", action="store_true", help="the hours, each as it would have been known at its end"
     )
     backtest.add_argument("--simulate", action="store_true", help="simulated shops: false alarms and detections")
     backtest.add_argument(
@@ -202,20 +208,41 @@ def _show_rules(options: argparse.Namespace, settings: Settings) -> int:
 
 def _backtest(options: argparse.Namespace, settings: Settings) -> int:
     from alerts.detection.backtest import draw_backtest, replay, say_backtest
+    from alerts.detection.hourly_simulation import simulate_hours
     from alerts.detection.simulation import say_table, simulate
 
     book = load_rules(settings.alert_rules)
+    if options.simulate and options.hourly:
+        for line in simulate_hours(book, years=options.years, seed=options.seed):
+            print(line, flush=True)
+        return 0
     if options.simulate:
         print(say_table(simulate(book, years=options.years, seed=options.seed)))
         return 0
     with open_published(settings) as warehouse:
         check_columns(warehouse, book.rules, settings.alert_rules)
+        if options.hourly:
+            return _backtest_hours(warehouse, book, settings, options.days)
         result = replay(warehouse, book, as_of=dt.datetime.now(settings.zone), days=options.days)
     print(say_backtest(result))
     path = settings.alerts_dir / "backtest" / f"{result.first}_{result.last}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(draw_backtest(result))
     print(f"Chart: {path}")
+    return 0
+
+
+def _backtest_hours(warehouse: duckdb.DuckDBPyConnection, book: RuleBook, settings: Settings, days: int | None) -> int:
+    from alerts.detection.hourly_backtest import draw_hourly_backtest, replay_hours, say_hourly_backtest
+
+    now = dt.datetime.now(settings.zone)
+    replays = replay_hours(warehouse, book, as_of=now, zone=settings.zone, days=days)
+    print(say_hourly_backtest(replays, settings.zone))
+    if any(each.at for each in replays):
+        path = settings.alerts_dir / "backtest" / f"hourly_{now:%Y-%m-%d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(draw_hourly_backtest(replays))
+        print(f"Chart: {path}")
     return 0
 
 

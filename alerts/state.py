@@ -83,7 +83,7 @@ TABLES = (
         event_id integer primary key,
         incident_id text not null references alert_incidents (incident_id),
         event text not null,            -- opened, updated, folded, folded_away, joined, acknowledged, snoozed, woken,
-                                        -- escalated, expected, reopened, withdrawn, resolved
+                                        -- escalated, expected, reopened, confirmed, withdrawn, resolved
         happened_at text not null,
         done_by text not null,          -- a run's id, or who answered
         detail text not null

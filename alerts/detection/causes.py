@@ -91,8 +91,8 @@ def explain(
     then, up to three in all, the largest excesses that did not. The excess over expectation is split into rate and mix
     after Kitagawa (1955): value v adds N_v (r_v - r0_v) through its rate and N (w_v - w0_v) (r0_v - r0) through its
     weight. `dimension_value` is (dimension, value) where the incident is about one value: the daily tables do not
-    break it down further, so it has an impact and no drivers. `hours` are those of days that are not over, the cost of
-    which they alone can tell.
+    break it down further, so it has an impact and no drivers. `hours` are those of days whose cost they alone can tell:
+    days that are not over, or usual but for these hours.
     """
     if rule.kind != "kpi" or not dates or not baseline_dates:
         return Causes([], None, None, None)

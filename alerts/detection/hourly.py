@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import xlogy
 
 from alerts.detection.scales import TINY, Amount, Bools, Floats, Rate, Scale
 from alerts.detection.statistics import Baseline, fit_baseline
@@ -28,7 +29,7 @@ WINDOW_HOURS = 36
 # Sizes of a fall that are looked for: what is left of the usual.
 LEVELS = (0.02, 0.2, 0.4, 0.6)
 # Smaller falls than this are for the daily rules.
-TOLERATED_FALL = 0.15
+TOLERATED_FALL = 0.1
 # False alarms a year that all series of a rule may cause together.
 ALARMS_A_YEAR = 1.0
 # The whole shop, and each dimension, have an equal part of them; a dimension's values by their size.
@@ -39,7 +40,9 @@ MOST_LEFT = 0.7
 # Days whose hours are walked through together; what begins on one of them may end on a later one.
 WALK_DAYS = 20
 # Open visits beyond the usual number may still buy, as far as there are more of them than chance explains.
-OPEN_SIGMAS = 2.0
+OPEN_SIGMAS = 1.0
+# The starts of a window may have no more than a 200th of a year's false alarms, and a sum of one needs this of the log.
+LEAST_EVIDENCE = 5.0
 PROFILE_DAYS = 56
 # Profiles of an hour of the day, and of an hour of the week, are believed like so many expected events of their own.
 PROFILE_PRIOR = 30.0
@@ -370,7 +373,6 @@ class HourlyWalk:
             if self.skipped is not None and self.skipped[day]:
                 came[:, at] = expected[:, at] = 0.0
         today = self._outlook(int(days[-1]))
-        alarms[columns[None, :] < self._floor[:, None]] = 0.0
         return _Sums(first, days, came, expected, alarms, waiting, usual, today)
 
     def _add_day(self, hour: int, columns: Ints, at: Ints, outlook: Outlook, into: tuple[Any, ...]) -> None:
@@ -390,20 +392,29 @@ class HourlyWalk:
         """The log of the weighted evidence against each series, 0 or more being an alarm, and the likeliest start."""
         outlook = sums.outlook
         evidence, start = np.full(len(asked), -np.inf), np.zeros(len(asked), dtype=np.int64)
-        least = (1.0 - TOLERATED_FALL) * sums.expected
-        possible = (least.sum(axis=1) / outlook.noise > 5.0) & asked & outlook.is_known
+        least_share = 1.0 - TOLERATED_FALL
+        possible = (least_share * sums.expected.sum(axis=1) / outlook.noise > LEAST_EVIDENCE) & asked & outlook.is_known
         rows = np.flatnonzero(possible & (sums.alarms.max(axis=1) > 0))
         if not len(rows):
             return evidence, start
+        noise = outlook.noise[rows, None]
+        days = sums.by_day(rows)
+        # no evidence is larger than a Poisson count's of its best level, and most series are far from any
+        most = np.add.reduce([_measure_deviance(came / noise, least_share * usual / noise) for came, usual in days])
+        near = most.max(axis=1) >= LEAST_EVIDENCE + np.minimum(self.limits[rows], 0.0)
+        rows, noise, days = rows[near], noise[near], [(came[near], usual[near]) for came, usual in days]
+        if not len(rows):
+            return evidence, start
         by_level = np.zeros((len(LEVELS), len(rows), sums.came.shape[1]))
-        noise, shape = outlook.noise[rows, None], outlook.shape[rows, None]
-        for came, expected in sums.by_day(rows):
+        shape = outlook.shape[rows, None]
+        for came, expected in days:
             for place, level in enumerate(LEVELS):
                 by_level[place] += _compare(
-                    came / noise, level * expected / noise, (1.0 - TOLERATED_FALL) * expected / noise, shape
+                    came / noise, level * expected / noise, least_share * expected / noise, shape
                 )
         with np.errstate(divide="ignore"):
             weighted = np.logaddexp.reduce(by_level, axis=0) - np.log(len(LEVELS)) + np.log(sums.alarms[rows])
+        weighted[sums.first + np.arange(weighted.shape[1])[None, :] < self._floor[rows, None]] = -np.inf
         evidence[rows] = np.logaddexp.reduce(weighted, axis=1)
         start[rows] = weighted.argmax(axis=1)
         return evidence, start
@@ -450,6 +461,13 @@ class _Sums:
 
 def _add_from_the_end(values: Floats) -> Floats:
     return np.cumsum(values[:, ::-1], axis=1)[:, ::-1]
+
+
+def _measure_deviance(came: Floats, usual: Floats) -> Floats:
+    """Half the deviance of Poisson counts that are below their mean; 0 for others."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lost = xlogy(came, came / usual) - (came - usual)
+    return np.where(came < usual, lost, 0.0)
 
 
 def _compare(came: Floats, mean: Floats, other: Floats, shape: Floats | float) -> Floats:

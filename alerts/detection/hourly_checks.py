@@ -59,6 +59,11 @@ def add_hours(
     return _join(rule, panel, checks, daily, found, told, first if since is None else max(first, since))
 
 
+def find_learnt_days(rule: Rule, panel: HourlyPanel, checks: list[Check], excluded: Excluded) -> Bools:
+    """The days that the hours of a rule may learn from, (series, days): none that breaches, none of an incident."""
+    return _mark_days(rule, panel, _Daily.of(rule, panel, checks), excluded)
+
+
 def walk_panel_hours(
     book: RuleBook, rule: Rule, panel: HourlyPanel, *, first: dt.date, learns: Bools, limits: Floats | None = None
 ) -> HourlyWalk:

@@ -37,7 +37,7 @@ from alerts.messages.facts import BAD_RULE, REFUSED_MODEL, UNREADABLE_FILE, Char
 from alerts.rules.book import Rule, RuleBook, RulesError
 from alerts.rules.loading import load_usable_rules
 from alerts.state import copy_alerts, open_alerts
-from alerts.text import say_hour, say_hours, say_value
+from alerts.text import say_date, say_hour, say_hours, say_value
 from foundation.connect import open_published
 from foundation.settings import Settings
 from warehouse.lake import list_unloaded_files
@@ -182,12 +182,14 @@ class _RuleCheck:
         """Let incidents live, fold, queue; those of the rules that are `left_out` stay as they are."""
         set_clock_right(self.state, moment=self.moment)
         before = {incident.incident_id: incident for incident in store.read_incidents(self.state)}
+        confirmed = self._find_confirmed(checks)
         dates = record_checks(self.state, checks, self.rules, run_id=self.run_id, now=self.now)
         self.excluded = store.read_excluded_days(self.state)
         resolve_incidents(self.state, self.rules.keys() | left_out, now=self.now)
         # An incident that speaks for others is not over before they are; one of them may also have come back.
         store.reopen_speakers(self.state, now=self.now)
         news = self._note_changes(before)
+        self._confirm(confirmed, news)
         self._fold(news)
         self._queue(news)
         escalate_and_wake(self.state, self.settings, self.rules, run_id=self.run_id, moment=self.moment)
@@ -203,6 +205,24 @@ class _RuleCheck:
             new=ids_of("opened"),
             resolved=ids_of("resolved"),
         )
+
+    def _find_confirmed(self, checks: list[Check]) -> dict[str, Check]:
+        """The incidents told by the hours of an intraday table of which the day's own table says the same."""
+        found = {}
+        for check in checks:
+            stored = store.read_check(self.state, check.fingerprint, check.date)
+            if stored is None or stored.incident_id is None or stored.check.hours is None:
+                continue
+            if stored.check.is_provisional and not check.is_provisional and check.verdict == "breach":
+                found[stored.incident_id] = check
+        return found
+
+    def _confirm(self, confirmed: dict[str, Check], news: dict[str, list[News]]) -> None:
+        for incident_id, check in sorted(confirmed.items()):
+            if check.hours is not None and outbox.is_announced(self.state, incident_id):
+                detail = f"the table of {say_date(check.date.isoformat())} has come and says the same"
+                piece = note_event(self.state, incident_id, "confirmed", by=self.run_id, at=self.now, detail=detail)
+                news.setdefault(incident_id, []).append(piece)
 
     def _note_changes(self, before: dict[str, Incident]) -> dict[str, list[News]]:
         """Compare with the incidents before the check; each difference becomes an event."""
@@ -295,7 +315,7 @@ class _RuleCheck:
         hours = {
             check.date: check.hours
             for check in store.list_breaches(self.state, incident.incident_id)
-            if check.hours is not None and check.is_provisional
+            if check.hours is not None and (check.is_provisional or check.hours.decides)
         }
         excluded = self.excluded.get(incident.fingerprint, set())
         causes = self.investigation.explain(incident, rule, dates, excluded, hours)

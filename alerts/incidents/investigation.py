@@ -61,7 +61,7 @@ class Investigation:
         hours: Mapping[dt.date, Hours],
     ) -> Causes:
         """What drives an incident that covers `dates`; `excluded` are days that its baseline may not use, and `hours`
-        those of days that are not over."""
+        those of days whose cost they alone can tell."""
 
         def work() -> Causes:
             baseline = select_baseline_dates(self._warehouse, rule, dates, excluded, book=self._book)

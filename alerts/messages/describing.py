@@ -16,6 +16,7 @@ _EVENT_SIGN = {
     "withdrawn": "✅",
     "resolved": "✅",
     "reopened": "🔁",
+    "confirmed": "☑️",
     "joined": "➕",
     "folded_away": "↪️",
 }

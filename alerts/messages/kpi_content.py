@@ -87,6 +87,7 @@ def say_kpi_event(news: EventFacts, facts: KpiFacts) -> str | None:
         "resolved": f"{name} is closed: {figures.reason}. {say_duration(standing)}",
         "withdrawn": f"{name}: withdrawn, its days no longer breach (their data or the rule changed).",
         "expected": name,
+        "confirmed": f"{name} is confirmed: {news.detail}: {amount}.",
         "woken": f"The snooze is over, and {name} is still {amount}.",
         "escalated": name,
         "reopened": f"It is back: {name} {amount} on {say_date(standing.last_seen_date)}",
