@@ -172,10 +172,14 @@ def _is_too_soon(before: KpiFacts | RunFacts | None, facts: KpiFacts | RunFacts)
     ):
         return False
     same_day = before.standing == facts.standing and before.hours.since == facts.hours.since
-    if not same_day or before.hours.until != facts.hours.until or before.members != facts.members:
+    if not same_day or before.hours.until != facts.hours.until or _list_members(before) != _list_members(facts):
         return False
     told, seen = (dt.datetime.fromisoformat(each.hours.seen_until) for each in (before, facts) if each.hours)
     return dt.timedelta() <= seen - told < _PAUSE
+
+
+def _list_members(facts: KpiFacts) -> list[tuple[str, str]]:
+    return [(member.incident_id, member.status) for member in facts.members]
 
 
 def _visible(facts: KpiFacts | RunFacts) -> dict[str, Any]:

@@ -228,7 +228,11 @@ class _RuleCheck:
         """Compare with the incidents before the check; each difference becomes an event."""
         news: dict[str, list[News]] = {}
         for incident in store.read_incidents(self.state):
-            for name in _name_changes(before.get(incident.incident_id), incident):
+            earlier = before.get(incident.incident_id)
+            if earlier is not None and incident.is_live and earlier.figures != incident.figures:
+                # its own message shows them; how often that is edited is decided there
+                news.setdefault(incident.incident_id, [])
+            for name in _name_changes(earlier, incident):
                 end = self._find_end(incident) if name == "resolved" else None
                 # what ended it is a value of a KPI, an hour, and of everything else a sentence
                 detail = end.reason if end is not None and incident.kind != "kpi" else ""

@@ -1,0 +1,128 @@
+"""Hours and days of one problem are one incident: told within hours, over by the hour, confirmed or taken back."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hourly_shop import HourlyShop, hour_of, moment_of
+
+from alerts.incidents.check import Decision, check_rules
+from alerts.incidents.sending import deliver_outbox
+from foundation.settings import Settings
+from foundation.state import open_state
+
+RULES = Path(__file__).parent.parent / "hourly_rules.yml"
+TODAY = 42
+MOBILE = "20260812-cart_abandonment_rate-mobile_f678e6-above"
+LATER = dt.timedelta(minutes=5)
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings]) -> Settings:
+    return make_settings(alert_rules=RULES)
+
+
+def run(settings: Settings, shop: HourlyShop, day: int, hour: int) -> Decision:
+    """Publish what is known at a whole hour, check five minutes later, and deliver."""
+    moment = moment_of(day, hour)
+    shop.publish(settings, moment)
+    decision = check_rules(settings, run_id=f"run-{day}-{hour}", as_of=moment + LATER)
+    deliver_outbox(settings)
+    return decision
+
+
+def history(settings: Settings) -> list[tuple[Any, ...]]:
+    with open_state(settings) as state:
+        return [
+            (row["incident_id"].split("-", 1)[1], row["event"], row["detail"])
+            for row in state.execute("select incident_id, event, detail from alert_events order by event_id")
+        ]
+
+
+def message(settings: Settings, incident_id: str) -> list[str]:
+    return (settings.alerts_dir / incident_id / "message.txt").read_text(encoding="utf-8").splitlines()
+
+
+def break_mobile(hours: range, **options: Any) -> HourlyShop:
+    return HourlyShop(days=TODAY + 3, broken={("mobile", hour_of(TODAY, hour)): 0.0 for hour in hours}, **options)
+
+
+def test_a_break_is_told_within_hours_goes_on_in_one_thread_and_is_over_by_the_hour(settings: Settings) -> None:
+    shop = break_mobile(range(10, 14))
+    for hour in (9, 10, 11):
+        assert not run(settings, shop, TODAY, hour).new
+    found = [hour for hour in (12, 13) if run(settings, shop, TODAY, hour).new]
+    assert found[:1] in ([12], [13])  # within three hours, at 1,000 carts a day
+    headline = message(settings, MOBILE)[0]
+    assert headline.startswith("🔴 Cart abandonment rate, mobile: 0 of ")
+    assert headline.endswith(" expected since Wed 12 Aug, 10:00") and " carts bought, " in headline
+    for hour in range(14, 20):
+        run(settings, shop, TODAY, hour)
+    told = [entry for entry in history(settings) if entry[0].endswith("mobile_f678e6-above")]
+    assert [event for _, event, _ in told if event not in ("folded", "joined")] == ["opened", "resolved"]
+    assert told[-1][2] == "usual again since 14:00; it lasted 4 hours"
+    assert message(settings, MOBILE)[0].endswith(" expected from Wed 12 Aug, 10:00 to 14:00")
+    # what it cost is what should have come in these hours: about 45 orders
+    (cost,) = [line for line in message(settings, MOBILE) if line.startswith("Estimated cost so far")]
+    assert 30 < float(cost.split(": ")[1].split(" ")[0]) < 60
+    # the day's own table says the same, whatever the whole day looks like; nothing opens or ends anew
+    before = len(history(settings))
+    run(settings, shop, TODAY + 1, 1)
+    later = [entry for entry in history(settings)[before:] if entry[0].endswith("mobile_f678e6-above")]
+    assert [event for _, event, _ in later] == ["confirmed"]
+    assert later[0][2] == "the table of Wed 12 Aug 2026 has come and says the same"
+    before = len(history(settings))
+    for hour in (2, 3, 12):
+        run(settings, shop, TODAY + 1, hour)
+    assert history(settings)[before:] == []
+
+
+def test_a_second_look_at_the_same_tables_changes_nothing(settings: Settings) -> None:
+    shop = break_mobile(range(10, 16))
+    run(settings, shop, TODAY, 14)
+    with open_state(settings) as state:
+        first = [tuple(row) for row in state.execute("select * from alert_checks order by 1, 6")]
+        # as if nobody had noted what was looked at last
+        state.execute("delete from alert_last_check")
+    assert run_again(settings).touched == set()
+    with open_state(settings) as state:
+        assert [tuple(row) for row in state.execute("select * from alert_checks order by 1, 6")] == first
+
+
+def run_again(settings: Settings) -> Decision:
+    return check_rules(settings, run_id="again", as_of=moment_of(TODAY, 14) + 2 * LATER)
+
+
+def test_what_turns_out_usual_in_the_days_own_table_is_withdrawn_in_its_thread(settings: Settings) -> None:
+    run(settings, break_mobile(range(10, 16)), TODAY, 14)
+    assert ("cart_abandonment_rate-mobile_f678e6-above", "opened", "") in history(settings)
+    # the purchases had only not been exported yet
+    run(settings, HourlyShop(days=TODAY + 3), TODAY, 16)
+    told = [event for name, event, _ in history(settings) if name == "cart_abandonment_rate-mobile_f678e6-above"]
+    assert told[-1] == "withdrawn"
+
+
+def test_buyers_who_take_longer_are_not_lost(settings: Settings) -> None:
+    evening = {hour_of(TODAY, hour): 2 for hour in range(18, 22)}
+    shop = HourlyShop(days=TODAY + 3, carts=2_000, slow=evening)
+    for day, hour in [(TODAY, 19), (TODAY, 20), (TODAY, 21), (TODAY, 22), (TODAY, 23), (TODAY + 1, 1)]:
+        assert not run(settings, shop, day, hour).new, hour
+
+
+def test_figures_that_only_go_on_are_told_every_two_hours(settings: Settings) -> None:
+    shop = HourlyShop(days=TODAY + 3, quiet={hour_of(TODAY, hour): 0.0 for hour in range(9, 24)})
+    updates = []
+    for hour in range(10, 17):
+        run(settings, shop, TODAY, hour)
+        path = settings.alerts_dir / "20260812-sessions-below" / "message.txt"
+        updates.append(path.read_text(encoding="utf-8").splitlines()[0] if path.exists() else None)
+    told = [text for text in updates if text is not None]
+    assert len(told) >= 5
+    changes = [place for place in range(1, len(told)) if told[place] != told[place - 1]]
+    assert changes and np.diff(changes).min(initial=2) >= 2
+    assert told[-1].startswith("🟠 Sessions: 0, ") and told[-1].endswith(" expected since Wed 12 Aug, 09:00")
