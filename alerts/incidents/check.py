@@ -309,6 +309,7 @@ class _RuleCheck:
             cause=incident.cause,
             is_announced=outbox.is_announced(self.state, incident_id),
             folded_into=incident.folded_into,
+            measures=self.rules[incident.rule].hourly if incident.rule in self.rules else None,
         )
 
     def _explain(self, incident: Incident) -> None:

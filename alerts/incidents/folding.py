@@ -7,6 +7,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from itertools import combinations
 
+# Without events there are none of these.
+_NEED_EVENTS = ("sessions", "revenue_usd")
 _SEVERITY_ORDER = {"critical": 0, "warning": 1, "info": 2}
 
 
@@ -25,6 +27,7 @@ class Candidate:
     cause: str | None
     is_announced: bool  # has a message of its own
     folded_into: str | None
+    measures: str | None = None  # what its rule watches by the hour
 
 
 def choose_leaders(candidates: list[Candidate]) -> dict[str, str]:
@@ -32,8 +35,9 @@ def choose_leaders(candidates: list[Candidate]) -> dict[str, str]:
 
     Two incidents have one cause when their days overlap, give or take a day, and (a) one is about a dimension's value
     and the other about the whole of the same rule and direction, or (b) the same value of the same dimension drives
-    both most. Of all that hang together in this way, one speaks: whoever does so already, else has been announced, else
-    the most severe, the whole before its parts, the earliest.
+    both most, or (c) fewer events came, and fewer sessions or less revenue. Of all that hang together in this way, one
+    speaks: whoever does so already, else has been announced, else the events, the most severe, the whole before its
+    parts, the earliest.
     """
     groups = {candidate.incident_id: {candidate.incident_id} for candidate in candidates}
     for one, other in combinations(candidates, 2):
@@ -58,13 +62,16 @@ def _belong_together(one: Candidate, other: Candidate) -> bool:
         return True
     if not _overlap(one, other):
         return False
+    if {"events"} < {one.measures, other.measures} & {"events", *_NEED_EVENTS} and one.direction == other.direction:
+        return True
     is_part = (one.rule, one.direction) == (other.rule, other.direction) and None in (one.dimension, other.dimension)
     return is_part or (one.cause is not None and one.cause == other.cause)
 
 
-def _rank(candidate: Candidate) -> tuple[bool, int, bool, dt.date, float, str]:
+def _rank(candidate: Candidate) -> tuple[bool, bool, int, bool, dt.date, float, str]:
     return (
         not candidate.is_announced,
+        candidate.measures != "events",
         _SEVERITY_ORDER.get(candidate.severity, 3),
         candidate.dimension is not None,
         candidate.first,
