@@ -102,6 +102,13 @@ class HourlyShop:
             "agg_kpis_hourly": whole.drop(columns=["dimension", "dimension_value"]),
             "agg_kpis_hourly_by_dimension": values.drop(columns=["events", "is_over"]),
             "agg_completions_hourly": pd.DataFrame(completions),
+            # half a minute before an hour is over, somebody is there
+            "fct_events": pd.DataFrame(
+                {
+                    "event_at": [_at(hour + 1) - pd.Timedelta(seconds=30) for hour in range(over)],
+                    "event_date": [_at(hour).date() for hour in range(over)],
+                }
+            ),
         }
 
     def _hour(self, device: str, hour: int, over: int, members: list[str], carts: int, bought: int) -> dict[str, Any]:

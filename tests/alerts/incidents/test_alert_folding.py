@@ -65,11 +65,11 @@ def test_once_folded_stays_folded_when_the_cause_moves() -> None:
 
 
 def test_without_events_there_are_no_sessions_and_no_revenue() -> None:
-    events = candidate("events", direction="below", severity="warning", measures="events")
-    sessions = candidate("sessions", direction="below", measures="sessions")
-    revenue = candidate("revenue", direction="below", measures="revenue_usd")
-    more = candidate("more", direction="above", measures="sessions")
-    carts = candidate("carts", measures="carts")
+    events = make("events", direction="below", severity="warning", measures="events")
+    sessions = make("sessions", direction="below", measures="sessions")
+    revenue = make("revenue", direction="below", measures="revenue_usd")
+    more = make("more", direction="above", measures="sessions")
+    carts = make("carts", measures="carts")
     found = choose_leaders([sessions, events, revenue, more, carts])
     assert found == {"sessions": "events", "revenue": "events"}
     # less revenue alone is not a matter of fewer sessions

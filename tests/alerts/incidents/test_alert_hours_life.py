@@ -119,10 +119,42 @@ def test_figures_that_only_go_on_are_told_every_two_hours(settings: Settings) ->
     updates = []
     for hour in range(10, 17):
         run(settings, shop, TODAY, hour)
-        path = settings.alerts_dir / "20260812-sessions-below" / "message.txt"
+        path = settings.alerts_dir / "20260812-events-below" / "message.txt"
         updates.append(path.read_text(encoding="utf-8").splitlines()[0] if path.exists() else None)
     told = [text for text in updates if text is not None]
     assert len(told) >= 5
     changes = [place for place in range(1, len(told)) if told[place] != told[place - 1]]
     assert changes and np.diff(changes).min(initial=2) >= 2
-    assert told[-1].startswith("🟠 Sessions: 0, ") and told[-1].endswith(" expected since Wed 12 Aug, 09:00")
+    assert " Events: 0, " in told[-1] and told[-1].endswith(" expected since Wed 12 Aug, 09:00")
+
+
+def test_silence_is_told_once_it_is_known_how_late_events_come(settings: Settings) -> None:
+    shop = HourlyShop(days=TODAY + 3)
+    shop.publish(settings, moment_of(TODAY, 14))
+    # nothing has come since 14:00, and nobody knows whether that is usual
+    assert not check_rules(settings, run_id="unknown", as_of=moment_of(TODAY, 17) + LATER).new
+    with open_state(settings) as state:
+        state.execute("delete from alert_arrivals")
+        state.executemany(
+            "insert into alert_arrivals values (?, ?)",
+            [
+                (
+                    (moment_of(TODAY, 10) - dt.timedelta(hours=age) + LATER).isoformat(),
+                    moment_of(TODAY, 10 - age).isoformat(),
+                )
+                for age in range(24)
+            ],
+        )
+    # five minutes are: at 15:04 the hour is not known yet, at 16:05 two hours are
+    assert not check_rules(settings, run_id="early", as_of=moment_of(TODAY, 15) + LATER / 2).new
+    decision = check_rules(settings, run_id="late", as_of=moment_of(TODAY, 16) + 2 * LATER)
+    deliver_outbox(settings)
+    assert "20260812-events-below" in decision.new
+    (headline, *_) = message(settings, "20260812-events-below")
+    assert headline.startswith("🟠 ") and " Events: 0, " in headline and headline.endswith(" since Wed 12 Aug, 14:00")
+    # sessions and their parts are told in its thread
+    with open_state(settings) as state:
+        folded = state.execute(
+            "select distinct folded_into from alert_incidents where folded_into is not null"
+        ).fetchall()
+    assert [tuple(row) for row in folded] == [("20260812-events-below",)]
