@@ -109,6 +109,14 @@ class SlackServer:
         """The messages that are not replies."""
         return [message for message in self.messages if "thread_ts" not in message]
 
+    def told(self) -> list[dict[str, Any]]:
+        """All messages but the details that come as the first reply to an incident's own."""
+        return [message for message in self.messages if not _key_of(message).endswith(":details")]
+
+    def details(self) -> list[dict[str, Any]]:
+        """These first replies."""
+        return [message for message in self.messages if _key_of(message).endswith(":details")]
+
     def calls_of(self, method: str) -> list[Call]:
         """The calls of one method."""
         return [call for call in self.calls if call.method == method]
@@ -451,3 +459,8 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def _key_of(message: dict[str, Any]) -> str:
+    payload = (message.get("metadata") or {}).get("event_payload") or {}
+    return str(payload.get("key", ""))

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-from alerts.channels.errors import ChannelRejectedError, MessageRefusedError
+from alerts.channels.errors import ChannelRejectedError, MessageGoneError, MessageRefusedError
 from alerts.channels.protocol import Channel, Outgoing, Posted
 from alerts.channels.slack_api import SlackSender
-from alerts.messages.block_kit import TEXT_LIMIT, Message, render_event, render_incident
+from alerts.messages.block_kit import TEXT_LIMIT, Message, render_details, render_event, render_incident
+from alerts.messages.facts import KpiFacts
 from alerts.text import escape_code
 from foundation.settings import Settings
 
@@ -54,6 +55,7 @@ class Slack(Channel):
         posted = self._try_variants(self._post(message), shown, message, chart)
         if chart is not None and message.chart is not None and posted.chart_id is None and not posted.was_there:
             self._sender.upload_chart(message.chart, title=_title(shown), thread=posted)
+        self._tell_details(message, posted)
         return posted
 
     def reply(self, message: Outgoing, parent: Posted) -> Posted:
@@ -73,13 +75,41 @@ class Slack(Channel):
         def update(text: str, blocks: Blocks | None) -> Posted:
             return self._sender.update(parent, text=text, blocks=blocks)
 
-        return self._try_variants(update, shown, message, chart)
+        posted = self._try_variants(update, shown, message, chart)
+        self._update_details(message, parent)
+        return posted
 
     def find(self, message: Outgoing, parent: Posted | None) -> Posted | None:
         found = self._sender.find(message.key, since=message.queued_at.timestamp(), thread=parent)
         if found is not None:
             log.info("message %s was already there", message.key)
+            if parent is None and self._find_details(message, found) is None:
+                self._tell_details(message, found)
         return found
+
+    def _tell_details(self, message: Outgoing, parent: Posted) -> None:
+        """What the incident's own message has no room for, as the first reply in its thread."""
+        if isinstance(message.facts, KpiFacts) and parent.message_id is not None:
+            told = replace(message, key=_details_key(message))
+            self._try_variants(self._post(told, parent), render_details(message.facts), told)
+
+    def _update_details(self, message: Outgoing, parent: Posted) -> None:
+        """Make the first reply say how things stand; where it cannot be found, the message itself has to do."""
+        if not isinstance(message.facts, KpiFacts) or (found := self._find_details(message, parent)) is None:
+            return
+
+        def update(text: str, blocks: Blocks | None) -> Posted:
+            return self._sender.update(found, text=text, blocks=blocks)
+
+        try:
+            self._try_variants(update, render_details(message.facts), message)
+        except MessageGoneError:
+            log.info("somebody has deleted the details of %s", message.incident_id)
+
+    def _find_details(self, message: Outgoing, parent: Posted) -> Posted | None:
+        if not isinstance(message.facts, KpiFacts) or parent.message_id is None:
+            return None
+        return self._sender.find(_details_key(message), since=float(parent.message_id), thread=parent)
 
     def _post(self, message: Outgoing, thread: Posted | None = None) -> HandOver:
         def post(text: str, blocks: Blocks | None) -> Posted:
@@ -132,6 +162,10 @@ class _Uploaded:
 
 def _alt_text(shown: Message) -> str:
     return f"Chart: {shown.plain.splitlines()[0]}"
+
+
+def _details_key(message: Outgoing) -> str:
+    return f"{message.incident_id}:slack:details"
 
 
 def _title(shown: Message) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from alerts.messages.content import Content
 from alerts.messages.describing import describe_event, describe_incident
 from alerts.messages.facts import EventFacts, KpiFacts, RunFacts
+from alerts.messages.kpi_content import describe_briefly
 from alerts.messages.plain import as_make_command, to_plain
 from alerts.text import LINK_LIMIT, cut, escape, escape_code, escape_name, measure, one_line, quote_url
 
@@ -35,17 +36,27 @@ class Message:
     blocks: list[dict[str, Any]]
 
     def with_image(self, file_id: str, alt_text: str) -> list[dict[str, Any]]:
-        """The blocks with an uploaded chart below the figures: on a phone, what follows is a scroll away."""
+        """The blocks with an uploaded chart below the text, above the buttons."""
         image = {"type": "image", "slack_file": {"id": file_id}, "alt_text": cut(alt_text, ALT_TEXT_LIMIT)}
-        place = next((index + 1 for index, block in enumerate(self.blocks) if "fields" in block), len(self.blocks) - 1)
+        ends = ("actions", "context")
+        place = next((index for index, block in enumerate(self.blocks) if block["type"] in ends), len(self.blocks))
         return [*self.blocks[:place], image, *self.blocks[place:]]
 
 
 def render_incident(facts: KpiFacts | RunFacts, *, with_buttons: bool = False) -> Message:
-    """An incident's own message for Slack."""
-    return _to_slack(
-        describe_incident(facts), facts.incident_id if with_buttons and not facts.standing.is_over else None
-    )
+    """An incident's own message for Slack, to be read in five seconds; `plain` is all that is known."""
+    content = describe_incident(facts)
+    buttons_for = facts.incident_id if with_buttons and not facts.standing.is_over else None
+    if not isinstance(facts, KpiFacts):
+        return _to_slack(content, buttons_for)
+    return replace(_to_slack(describe_briefly(facts), buttons_for), plain=to_plain(content))
+
+
+def render_details(facts: KpiFacts) -> Message:
+    """What the incident's own message has no room for: the first reply in its thread."""
+    content = describe_incident(facts)
+    details = _to_slack(replace(content, headline="Details"), None)
+    return replace(details, text="Details", blocks=details.blocks[1:])
 
 
 def render_event(event: EventFacts) -> Message:

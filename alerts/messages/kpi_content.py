@@ -61,6 +61,56 @@ def describe_kpi(facts: KpiFacts) -> Content:
     )
 
 
+def describe_briefly(facts: KpiFacts) -> Content:
+    """What is read in five seconds: what, since when, for whom, what it has cost, and why, where that is known."""
+    full = describe_kpi(facts)
+    lines = []
+    if facts.causes is not None and facts.causes.impact is not None:
+        lines.append(Line("Lost so far", None, _say_cost(facts.causes.impact)))
+    drivers = facts.causes.drivers if facts.causes is not None else []
+    if drivers and drivers[0].is_significant:
+        driver = drivers[0]
+        seen, usual = (
+            say_value(value, "share" if driver.kind == "mix" else facts.unit)
+            for value in (driver.observed, driver.expected)
+        )
+        dimension = driver.dimension.replace("_category", "").replace("_", " ")
+        lines.append(Line(f"Mostly {cut(dimension, 40)}", driver.value, f"{seen}, usually {usual}"))
+    others = sorted({member.title for member in facts.members} - {facts.title})
+    if others:
+        lines.append(Line("Also", None, cut(", ".join(others), 150)))
+    status = say_status(facts.standing)
+    if status not in ("open", "over"):
+        lines.append(Line("Status", None, status))
+    return Content(
+        headline=_say_header(facts, 1 + len(others)),
+        notification=full.notification,
+        context=f"Details in the thread · {facts.incident_id}",
+        description=_say_sentence(facts),
+        lines=lines,
+        owner=facts.owner,
+        people=full.people,
+    )
+
+
+def _say_sentence(facts: KpiFacts) -> str:
+    """What came and since when, and what would be usual."""
+    if facts.hours is not None and facts.hours.decides:
+        return f"{say_hours_so_far(facts, facts.hours)} {_say_when(facts)}."
+    amount = say_amount(facts.figures.observed, facts.figures.expected, facts.unit)
+    return f"{amount} {_say_when(facts)}; {say_value(facts.figures.expected, facts.unit)} would be usual."
+
+
+def _say_cost(impact: Impact) -> str:
+    """Orders and revenue, each with its interval, in a line."""
+    gains = impact.lost_orders < 0
+    sign = -1 if gains else 1
+    low, high = sorted([impact.lost_orders_low * sign, impact.lost_orders_high * sign])
+    orders, usd = impact.lost_orders * sign, impact.lost_revenue_usd * sign
+    text = f"{orders:,.0f} orders{' more than usual' if gains else ''} ({low:,.0f} to {high:,.0f}), about ${usd:,.0f}"
+    return text.replace("-", "−")
+
+
 def say_kpi_event(news: EventFacts, facts: KpiFacts) -> str | None:
     """A change in the incident's life; None for one that is said alike of every incident."""
     event = news.event
@@ -96,25 +146,34 @@ def say_kpi_event(news: EventFacts, facts: KpiFacts) -> str | None:
 
 def _say_headline(facts: KpiFacts, kinds: int) -> str:
     """`kinds` is the number of rules that the incident speaks for."""
-    standing, name = facts.standing, say_name(facts.title, facts.dimension_value)
     amount = say_amount(facts.figures.observed, facts.figures.expected, facts.unit)
-    since = f"since {say_date(standing.first_seen_date, with_year=False)}"
-    if facts.began is not None:
-        since = f"since {say_hour(facts.began, with_date=True)}"
-    hours = facts.hours
-    if hours is not None and hours.decides:
-        amount = say_hours_so_far(facts, hours)
-    if standing.is_over and facts.began is not None and hours is not None and hours.until is not None:
-        since = f"from {say_hour(facts.began, with_date=True)}"
-        since += f" to {say_hour(hours.until, with_date=hours.until[:10] != facts.began[:10])}"
-    elif standing.is_over:
-        since = f"{'on ' if standing.incident_days == 1 else ''}{say_span(standing)}"
-        if standing.resolved_date:
-            since += f", normal again {say_date(standing.resolved_date, with_year=False)}"
+    if facts.hours is not None and facts.hours.decides:
+        amount = say_hours_so_far(facts, facts.hours)
+    return f"{_say_header(facts, kinds)}: {amount} {_say_when(facts)}"
+
+
+def _say_header(facts: KpiFacts, kinds: int) -> str:
+    name = say_name(facts.title, facts.dimension_value)
     if kinds < DIGEST_SIZE:
-        return f"{choose_sign(facts)} {name}: {amount} {since}"
+        return f"{choose_sign(facts)} {name}"
     driver = f" ({cut(facts.cause.partition('=')[2], 30)})" if facts.cause else ""
-    return f"{choose_sign(facts)} {kinds} alerts, one cause{driver}: {name} {amount} {since}"
+    return f"{choose_sign(facts)} {kinds} alerts, one cause{driver}: {name}"
+
+
+def _say_when(facts: KpiFacts) -> str:
+    """`since Mon 3 Aug`, `since Mon 3 Aug, 14:00`, or from when to when."""
+    standing, hours = facts.standing, facts.hours
+    if standing.is_over and facts.began is not None and hours is not None and hours.until is not None:
+        until = say_hour(hours.until, with_date=hours.until[:10] != facts.began[:10])
+        return f"from {say_hour(facts.began, with_date=True)} to {until}"
+    if standing.is_over:
+        when = f"{'on ' if standing.incident_days == 1 else ''}{say_span(standing)}"
+        if standing.resolved_date:
+            when += f", normal again {say_date(standing.resolved_date, with_year=False)}"
+        return when
+    if facts.began is not None:
+        return f"since {say_hour(facts.began, with_date=True)}"
+    return f"since {say_date(standing.first_seen_date, with_year=False)}"
 
 
 def say_hours_so_far(facts: KpiFacts, hours: Hours) -> str:

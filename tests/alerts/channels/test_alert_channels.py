@@ -299,7 +299,7 @@ def test_an_error_that_nobody_foresaw_is_the_channels_own_and_keeps_its_secrets(
     check_rules(settings, run_id="first")
     with pytest.raises(ChannelFailedError, match=r"webhook failed: TypeError: cannot send with \[redacted\]"):
         deliver_outbox(settings, instead=Broken(settings))
-    assert [message["text"][:22] for message in slack.messages] == [
+    assert [message["text"][:22] for message in slack.told()] == [
         "🔴 Cart abandonment rat",
         "🔴 Alerts no longer get",
     ]

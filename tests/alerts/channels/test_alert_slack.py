@@ -78,17 +78,20 @@ def test_an_incident_is_posted_once_with_its_chart(slack_settings: Settings, sla
     publish(slack_settings, [GOOD] * 40 + [BAD])
     report = check_and_send(slack_settings, run_id="first")
     assert (report.sent, report.rendered, report.pending) == (1, 0, 0)
-    (message,) = slack.messages
+    (message,) = slack.told()
     assert message["text"].startswith("🔴 Cart abandonment rate: 90.0 % (+38 %) since Mon 10 Aug. Expected 65.0 %.")
-    assert [block["type"] for block in message["blocks"]] == [
-        "header", "section", "section", "image", "section", "section", "section", "context",
-    ]  # fmt: skip
+    # to be read on a phone: what, since when, what it costs, the chart
+    assert [block["type"] for block in message["blocks"]] == ["header", "section", "section", "image", "context"]
+    assert message["blocks"][0]["text"]["text"] == "🔴 Cart abandonment rate"
+    assert message["blocks"][1]["text"]["text"] == "90.0 % (+38 %) since Mon 10 Aug; 65.0 % would be usual."
+    (details,) = slack.details()
+    assert details["thread_ts"] == message["ts"] and "Usual range" in str(details["blocks"])
     (file,) = slack.files.values()
     assert file["is_complete"] and file["content"].startswith(b"\x89PNG")
     assert message["blocks"][3]["slack_file"] == {"id": "F0000000001"}
     assert "20260810-cart_abandonment_rate-above" in message["blocks"][-1]["elements"][0]["text"]
     assert check_and_send(slack_settings, run_id="second").sent == 0
-    assert len(slack.messages) == 1
+    assert len(slack.told()) == 1
 
 
 def test_a_life_is_one_message_that_is_edited_and_a_thread(slack_settings: Settings, slack: SlackServer) -> None:
@@ -99,14 +102,20 @@ def test_a_life_is_one_message_that_is_edited_and_a_thread(slack_settings: Setti
         check_and_send(slack_settings, run_id=f"run-{number}")
     (parent,) = slack.parents()
     assert parent["edits"] == 2
-    assert parent["blocks"][0]["text"]["text"].startswith("✅ Cart abandonment rate: 95.0 % (+46 %) Mon 10 Aug to Tue")
-    replies = [message for message in slack.messages if "thread_ts" in message]
+    assert parent["blocks"][0]["text"]["text"] == "✅ Cart abandonment rate"
+    assert parent["blocks"][1]["text"]["text"].startswith("95.0 % (+46 %) Mon 10 Aug to Tue")
+    # the details say how it stands, too
+    (details,) = slack.details()
+    fields = {text["text"] for block in details["blocks"] for text in block.get("fields", [])}
+    assert details["edits"] == 2 and "*Status*\nover" in fields
+    assert any(text.startswith("*Observed on Tue 11 Aug 2026*\n95.0 %") for text in fields)
+    replies = [message for message in slack.told() if "thread_ts" in message]
     assert [reply["thread_ts"] for reply in replies] == [parent["ts"]] * 2
     assert [reply["text"][:6] for reply in replies] == ["2 days", "✅ Cart"]
     assert len({block["slack_file"]["id"] for block in parent["blocks"] if block["type"] == "image"}) == 1
     # The same state again: nothing is edited.
     check_and_send(slack_settings, run_id="again")
-    assert parent["edits"] == 2 and len(slack.messages) == 3
+    assert parent["edits"] == 2 and len(slack.told()) == 3
 
 
 def test_a_message_that_somebody_deleted_is_not_written_again(slack_settings: Settings, slack: SlackServer) -> None:
@@ -116,7 +125,7 @@ def test_a_message_that_somebody_deleted_is_not_written_again(slack_settings: Se
     publish(slack_settings, [GOOD] * 40 + [BAD, GOOD])
     slack.inject("chat.postMessage", Fault("error", error="thread_not_found"))
     report = check_and_send(slack_settings, run_id="second")
-    assert (report.sent, report.pending, slack.messages) == (0, 0, [])
+    assert (report.sent, report.pending, slack.told()) == (0, 0, [])
     assert status_of(slack_settings) == ["sent", "dropped", "dropped"]
 
 
@@ -136,7 +145,7 @@ def test_an_edit_survives_faults(slack_settings: Settings, slack: SlackServer, f
         report_in(state, slack_settings, "r2")
     slack.inject("chat.update", *faults)
     assert deliver_outbox(slack_settings, instead=quick_slack(slack)).sent == 2
-    parent, reply = slack.messages
+    parent, reply = slack.told()
     assert "Times" in parent["text"] or parent["edits"] >= 1
     assert reply["text"].startswith("Again, in run r2 (2 times in all)")
 
@@ -164,7 +173,7 @@ def test_a_fault_of_the_post_is_survived_without_a_second_copy(
     slack.inject("chat.postMessage", *faults)
     delivery = deliver_outbox(slack_settings, instead=quick_slack(slack))
     assert (delivery.sent, delivery.pending) == (1, 0)
-    assert len(slack.messages) == 1
+    assert len(slack.told()) == 1
 
 
 @pytest.mark.parametrize("method", ["files.getUploadURLExternal", "upload", "files.completeUploadExternal"])
@@ -194,7 +203,7 @@ def test_without_an_upload_the_message_goes_without_its_chart(
     slack.scopes = frozenset({"chat:write"})
     queue_incident(slack_settings)
     assert deliver_outbox(slack_settings).sent == 1
-    (message,) = slack.messages
+    (message,) = slack.told()
     assert "image" not in {block["type"] for block in message["blocks"]}
     assert "could not be uploaded: HTTP 200, missing_scope" in caplog.text
 
@@ -204,14 +213,14 @@ def test_a_chart_that_needs_a_moment_is_waited_for(slack_settings: Settings, sla
     queue_incident(slack_settings)
     assert deliver_outbox(slack_settings, instead=quick_slack(slack)).sent == 1
     assert "image" in {block["type"] for block in slack.messages[0]["blocks"]}
-    assert len(slack.messages) == 1
+    assert len(slack.told()) == 1
 
 
 def test_a_chart_that_is_never_accepted_goes_into_the_thread(slack_settings: Settings, slack: SlackServer) -> None:
     slack.image_ready_after = 1_000
     queue_incident(slack_settings)
     assert deliver_outbox(slack_settings, instead=quick_slack(slack)).sent == 1
-    (message,) = slack.messages
+    (message,) = slack.told()
     assert "image" not in {block["type"] for block in message["blocks"]}
     assert [file["thread_ts"] for file in slack.files.values()] == [None, message["ts"]]
 
@@ -220,7 +229,7 @@ def test_blocks_that_slack_refuses_give_way_to_plain_text(slack_settings: Settin
     queue_failure(slack_settings)
     slack.inject("chat.postMessage", Fault("error", error="invalid_blocks"))
     assert deliver_outbox(slack_settings, instead=quick_slack(slack)).sent == 1
-    (message,) = slack.messages
+    (message,) = slack.told()
     assert message["blocks"] == [] and "disk full" in message["text"]
 
 
@@ -248,7 +257,7 @@ def test_a_wrong_configuration_says_what_to_do_and_loses_nothing(
     assert status_of(wrong) == ["pending"] and slack.messages == []
     report = check_and_send(slack_settings, run_id="second")
     assert (report.checked_days, report.sent) == ([], 1)
-    assert len(slack.messages) == 1
+    assert len(slack.told()) == 1
 
 
 def test_a_slack_that_stays_away_is_said_and_tried_again_next_time(
@@ -262,7 +271,7 @@ def test_a_slack_that_stays_away_is_said_and_tried_again_next_time(
         deliver_outbox(slack_settings, instead=quick_slack(slack, max_attempts=3))
     assert len(slack.calls_of("chat.postMessage")) == 3
     assert deliver_outbox(slack_settings, instead=quick_slack(slack)).sent == 1
-    assert len(slack.messages) == 1
+    assert len(slack.told()) == 1
 
 
 def test_a_long_rate_limit_does_not_hang_the_task(slack_settings: Settings, slack: SlackServer) -> None:
@@ -293,7 +302,7 @@ def test_what_follows_waits_for_the_beginning(slack_settings: Settings, slack: S
             report_in(state, slack_settings, "r2")
         assert status_of(slack_settings)[: len(expected)] == expected
     assert deliver_outbox(slack_settings, instead=quick_slack(slack)).sent == 3
-    beginning, reply = slack.messages
+    beginning, reply = slack.told()
     assert reply["thread_ts"] == beginning["ts"] and beginning["edits"] == 1
 
 
@@ -305,9 +314,9 @@ def test_a_look_into_the_channel_without_an_answer_posts_no_second_copy(
     slack.inject("conversations.history", *[Fault("status", status=503)] * 3)
     with pytest.raises(ChannelUnavailableError, match="no answer about the channel"):
         deliver_outbox(slack_settings, instead=quick_slack(slack, max_attempts=3))
-    assert len(slack.messages) == 1 and status_of(slack_settings) == ["pending"]
+    assert len(slack.told()) == 1 and status_of(slack_settings) == ["pending"]
     assert deliver_outbox(slack_settings, instead=quick_slack(slack)).sent == 1
-    assert len(slack.messages) == 1
+    assert len(slack.told()) == 1
 
 
 def test_a_token_that_may_not_read_the_channel_delivers_at_least_once(
@@ -317,7 +326,7 @@ def test_a_token_that_may_not_read_the_channel_delivers_at_least_once(
     queue_failure(slack_settings)
     slack.inject("chat.postMessage", Fault("accepted_then_reset"))
     assert deliver_outbox(slack_settings, instead=quick_slack(slack)).sent == 1
-    assert len(slack.messages) == 2
+    assert len(slack.told()) == 2
 
 
 def test_a_channel_may_be_given_by_name(make_settings: Callable[..., Settings], slack: SlackServer) -> None:
@@ -325,7 +334,7 @@ def test_a_channel_may_be_given_by_name(make_settings: Callable[..., Settings], 
     queue_failure(named)
     slack.inject("chat.postMessage", Fault("accepted_then_reset"))
     assert deliver_outbox(named).sent == 1
-    assert len(slack.messages) == 1
+    assert len(slack.told()) == 1
 
 
 def test_an_earlier_copy_is_found_behind_many_other_messages(slack_settings: Settings, slack: SlackServer) -> None:
@@ -338,7 +347,7 @@ def test_an_earlier_copy_is_found_behind_many_other_messages(slack_settings: Set
     for number in range(450):
         slack.handle("chat.postMessage", {"channel": CHANNEL_ID, "text": f"chatter {number}"})
     assert deliver_outbox(slack_settings, instead=quick_slack(slack)).sent == 1
-    assert len(slack.messages) == 451
+    assert len(slack.told()) == 451
 
 
 def test_two_deliverers_at_once_send_each_message_once(slack_settings: Settings, slack: SlackServer) -> None:
@@ -355,7 +364,7 @@ def test_two_deliverers_at_once_send_each_message_once(slack_settings: Settings,
     for thread in threads:
         thread.join()
     assert sorted(deliveries) == [0, 0, 1]
-    assert len(slack.messages) == 1
+    assert len(slack.told()) == 1
 
 
 def test_without_a_token_messages_are_rendered_and_a_later_token_does_not_flood(
@@ -403,6 +412,18 @@ def test_secrets_are_in_no_file_log_or_message(
     for path in settings.home.rglob("*"):
         if path.is_file():
             said += path.read_bytes().decode("latin-1")
-    assert "chart.png" in said and len(slack.messages) == 2
+    assert "chart.png" in said and len(slack.told()) == 2
     for secret in (token, token[-12:], "hunter2"):
         assert secret not in said
+
+
+def test_details_that_a_kill_has_cut_off_come_with_the_next_run(slack_settings: Settings, slack: SlackServer) -> None:
+    publish(slack_settings, [GOOD] * 40 + [BAD])
+    check_and_send(slack_settings, run_id="first")
+    # the message stood in the channel, its details did not, and nobody had noted either
+    slack.messages.remove(slack.details()[0])
+    for again in range(2):
+        with open_state(slack_settings) as state:
+            state.execute("update alert_outbox set status = 'pending', attempts = 1 where kind = 'parent'")
+        deliver_outbox(slack_settings, instead=quick_slack(slack))
+        assert (len(slack.parents()), len(slack.details())) == (1, 1), again

@@ -69,9 +69,9 @@ def test_a_message_whose_fate_is_unknown_is_found_although_the_clock_was_wrong(
         check_rules(slack_settings, run_id="wrong", as_of=NOON)
         with pytest.raises(AlertDeliveryError):
             deliver_outbox(slack_settings, instead=impatient(slack_settings))
-    assert len(slack.messages) == 1
+    assert len(slack.told()) == 1
     deliver_outbox(slack_settings, instead=impatient(slack_settings))
-    assert len(slack.messages) == 1
+    assert len(slack.told()) == 1
     assert rows(slack_settings, "select status from alert_outbox where channel = 'slack'") == [("sent",)]
 
 
@@ -86,7 +86,7 @@ def test_what_was_queued_by_a_wrong_clock_goes_out_once(
     for attempt in range(2):
         check_rules(slack_settings, run_id=f"right-{attempt}", as_of=NOON)
         deliver_outbox(slack_settings)
-    assert len(slack.messages) == 1
+    assert len(slack.told()) == 1
 
 
 def test_a_held_message_waits_for_the_end_of_these_quiet_hours_not_of_those_a_day_later(
