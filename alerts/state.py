@@ -154,6 +154,14 @@ TABLES = (
     )
     """,
     """
+    create table if not exists alert_hour_counts (
+        checked_at text not null,           -- a check, UTC
+        hour_started_at text not null,      -- a late hour of the intraday table, UTC
+        events integer not null,            -- as many of it as the check knew
+        primary key (checked_at, hour_started_at)
+    )
+    """,
+    """
     create table if not exists alert_last_check (
         only_row integer primary key check (only_row = 1),
         seen text not null                  -- what the KPIs were last tested on: tables, rules, date, expected days

@@ -13,7 +13,7 @@ import numpy as np
 from alerts.detection import walk
 from alerts.detection.data_rules import check_data
 from alerts.detection.hourly_checks import add_hours
-from alerts.detection.hourly_panel import has_hours
+from alerts.detection.hourly_panel import UNKNOWN_ARRIVALS, Arrivals, has_hours
 from alerts.detection.panel import Panel, read_panel
 from alerts.detection.revisions import UNKNOWN, Measures, Revision, learn_revision
 from alerts.detection.scales import Bools, Scale
@@ -39,14 +39,14 @@ def evaluate_rules(
     since: dt.date | None = None,
     moved: Sequence[tuple[Measures, Measures]] = (),
     with_hours: bool = False,
-    heard_until: dt.datetime | None = None,
+    arrivals: Arrivals = UNKNOWN_ARRIVALS,
 ) -> list[Check]:
     """Test the days from `since` on (default: the last `check_last_days` complete ones) against every rule.
 
     `as_of` is the present moment in the property's time zone. `excluded` gives, per fingerprint, the dates that are
     known to belong to incidents; they never enter a baseline of the same series, whatever the incident's direction.
     `moved` are the first and the final figures of earlier days. `with_hours`: also what rules that are watched by the
-    hour find in the newest days; `heard_until` as `read_hourly_panel` takes it. A pure function of the tables, the book
+    hour find in the newest days; `arrivals` is how the export's events come in. A pure function of the tables, the book
     and these.
     """
     checks: list[Check] = []
@@ -58,7 +58,7 @@ def evaluate_rules(
             found = _check_kpi(warehouse, book, rule, as_of, excluded, since, revision)
             if knows_hours and isinstance(zone, ZoneInfo) and rule.hourly is not None:
                 found = add_hours(
-                    warehouse, book, rule, found, zone=zone, excluded=excluded, heard_until=heard_until, since=since
+                    warehouse, book, rule, found, zone=zone, excluded=excluded, arrivals=arrivals, since=since
                 )
             checks += found
         else:

@@ -68,7 +68,8 @@ class HourlySeries:
     `came` (series, hours, lags): what belongs to each hour, by how many hours later it came; totals have one lag.
     For purchases of carts, `begun` (series, hours) are the carts first filled in the hour, and `left` (series, hours,
     lags) those of them whose visit ended without a purchase. `usable` (series, days) are days to learn from. `shop` and
-    `dimension` (series,) say what a series belongs to; dimension 0 is the whole shop.
+    `dimension` (series,) say what a series belongs to; dimension 0 is the whole shop. `delivered` (hours,) is the share
+    of an hour's events that has usually come by now; None where all have.
     """
 
     scale: Scale
@@ -79,6 +80,7 @@ class HourlySeries:
     dimension: Ints
     begun: Floats | None = None
     left: Floats | None = None
+    delivered: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -314,6 +316,9 @@ class HourlyWalk:
         # the first hour that may begin something new
         self._floor = np.zeros(len(self.series.came), dtype=np.int64)
         self._came_by = np.cumsum(self.series.came, axis=2)
+        self._delivered = np.ones(self.series.came.shape[1])
+        if self.series.delivered is not None:
+            self._delivered = self.series.delivered
         self._left_by = None if self.series.left is None else np.cumsum(self.series.left, axis=2)
 
     def decide(self, hour: int) -> None:
@@ -342,6 +347,7 @@ class HourlyWalk:
             hours = since + np.flatnonzero(self.series.timeline.day[since:end] == day)
             age = np.minimum(hour - hours, self._came_by.shape[2] - 1)
             usual = outlook.per_hour[row, self.series.timeline.hour_of_day[hours]] * outlook.arrived[row, age]
+            usual = usual * self._delivered[hours]
             if self.series.begun is not None:
                 usual = usual * self.series.begun[row, hours]
                 begun += float(self.series.begun[row, hours].sum())
@@ -380,7 +386,7 @@ class HourlyWalk:
         age = np.minimum(hour - columns, self._came_by.shape[2] - 1)
         in_day = self.series.timeline.hour_of_day[columns]
         came[:, at] = self._came_by[:, columns, age]
-        expected[:, at] = outlook.per_hour[:, in_day] * outlook.arrived[:, age]
+        expected[:, at] = outlook.per_hour[:, in_day] * outlook.arrived[:, age] * self._delivered[columns]
         alarms[:, at] = outlook.alarms[:, in_day]
         if self.series.begun is not None and self._left_by is not None:
             begun = self.series.begun[:, columns]

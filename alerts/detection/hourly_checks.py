@@ -11,7 +11,7 @@ import duckdb
 import numpy as np
 
 from alerts.detection.hourly import TOLERATED_FALL, WALK_DAYS, HourlyWalk, Spell, walk_hours
-from alerts.detection.hourly_panel import HourlyPanel, read_hourly_panel
+from alerts.detection.hourly_panel import Arrivals, HourlyPanel, read_hourly_panel
 from alerts.detection.scales import Bools, Floats
 from alerts.detection.verdicts import Check, Figures, Hours, make_fingerprint
 from alerts.rules.book import Direction, Rule, RuleBook
@@ -32,7 +32,7 @@ def add_hours(
     *,
     zone: ZoneInfo,
     excluded: Excluded,
-    heard_until: dt.datetime | None,
+    arrivals: Arrivals,
     since: dt.date | None,
 ) -> list[Check]:
     """The checks of a rule's days, and of days that its hours find wrong before the whole day is, or without it.
@@ -40,7 +40,7 @@ def add_hours(
     Days of which a check says a breach are told their hours. A day that had been told by its hours and of which neither
     says anything now is taken back.
     """
-    panel = read_hourly_panel(warehouse, rule, zone=zone, days=rule.trailing_days + WALK_DAYS, heard_until=heard_until)
+    panel = read_hourly_panel(warehouse, rule, zone=zone, days=rule.trailing_days + WALK_DAYS, arrivals=arrivals)
     if panel is None or not panel.over:
         return checks
     daily = _Daily.of(rule, panel, checks)

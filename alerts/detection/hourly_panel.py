@@ -26,6 +26,23 @@ _STAGES = {"carts": "cart", "checkouts": "checkout"}
 
 
 @dataclass(frozen=True)
+class Arrivals:
+    """How the export's events come in, as earlier checks have seen it; None where too few have.
+
+    By `heard_until` everything has usually come, so that earlier hours without any event are hours in which nothing
+    happened. `delivered` is the share of an hour's events that has come when it is over for less than one hour, for
+    less than two, and so on.
+    """
+
+    heard_until: dt.datetime | None = None
+    delivered: tuple[float, ...] | None = None
+
+
+# Nothing is known of them yet.
+UNKNOWN_ARRIVALS = Arrivals()
+
+
+@dataclass(frozen=True)
 class HourlyPanel:
     """A rule's hourly series side by side, the whole shop first; `labels` as a `Panel` has them.
 
@@ -52,12 +69,12 @@ def read_hourly_panel(
     *,
     zone: ZoneInfo,
     days: int,
-    heard_until: dt.datetime | None = None,
+    arrivals: Arrivals = UNKNOWN_ARRIVALS,
 ) -> HourlyPanel | None:
     """The newest `days` days of a rule's hours; None where there are none.
 
-    `heard_until`: by then everything has come, so that hours before it without any event are hours in which nothing
-    happened. Without it, hours are over that the newest event lies behind.
+    Hours are over that the newest event lies behind, or that lie before `arrivals.heard_until`. While it is not known
+    how events come in, the newest hour of an intraday table waits for the next.
     """
     rows = warehouse.execute(
         f"""
@@ -78,8 +95,9 @@ def read_hourly_panel(
     first, last = _aware(rows[0][0]), _aware(rows[-1][0])
     over = max((_aware(row[0]) + _HOUR for row in rows if row[4]), default=first)
     is_intraday = {row[1]: bool(row[2]) for row in rows}
-    if heard_until is not None and is_intraday[rows[-1][1]]:
-        over = max(over, heard_until)
+    is_running = is_intraday[rows[-1][1]]
+    if arrivals.heard_until is not None and is_running:
+        over = max(over, arrivals.heard_until)
         last = max(last, over - _HOUR)
     count = (last - first) // _HOUR + 1
     starts = [first + _HOUR * place for place in range(count)]
@@ -95,6 +113,13 @@ def read_hourly_panel(
     labels = _list_labels(warehouse, rule, first)
     came, begun, left = _read_values(warehouse, rule, labels, first, count)
     usable = np.array([date in complete for date in dates], dtype=bool)
+    hours_over = int((over - first) // _HOUR)
+    delivered = np.ones(count)
+    if is_running and arrivals.delivered is None:
+        hours_over -= 1
+    elif is_running and arrivals.delivered is not None:
+        newest = arrivals.delivered[: max(hours_over, 0)]
+        delivered[hours_over - len(newest) : hours_over] = newest[::-1]
     return HourlyPanel(
         series=HourlySeries(
             scale=scale_of(rule),
@@ -107,11 +132,12 @@ def read_hourly_panel(
             ),
             begun=begun,
             left=left,
+            delivered=delivered,
         ),
         labels=labels,
         starts=starts,
         dates=dates,
-        over=int((over - first) // _HOUR),
+        over=max(hours_over, 0),
         is_intraday=is_intraday,
     )
 

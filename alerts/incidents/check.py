@@ -78,8 +78,8 @@ def check_rules(
             excluded = store.read_excluded_days(state)
             note_versions(state, warehouse, moment=moment, kept_days=settings.kept_result_days)
             moved = read_moves(state)
-            heard_until = note_arrival(state, warehouse, moment=moment)
-            seen = _describe_inputs(state, settings, moment=moment, heard_until=heard_until)
+            arrivals = note_arrival(state, warehouse, moment=moment)
+            seen = _describe_inputs(state, settings, moment=moment, heard_until=arrivals.heard_until)
             is_known = seen == store.read_last_check(state)
         checks = evaluate_rules(
             warehouse,
@@ -91,7 +91,7 @@ def check_rules(
             excluded=excluded,
             moved=moved,
             with_hours=True,
-            heard_until=heard_until,
+            arrivals=arrivals,
         )
         investigation = Investigation(warehouse, book, moment=moment, moved=moved)
         states = {

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from hourly_shop import HourlyShop, hour_of, moment_of
 
+from alerts.incidents.arrivals import note_arrival
 from alerts.incidents.check import Decision, check_rules
 from alerts.incidents.sending import deliver_outbox
+from alerts.state import open_alerts
+from foundation.connect import open_published
 from foundation.settings import Settings
 from foundation.state import open_state
 
@@ -158,3 +161,29 @@ def test_silence_is_told_once_it_is_known_how_late_events_come(settings: Setting
             "select distinct folded_into from alert_incidents where folded_into is not null"
         ).fetchall()
     assert [tuple(row) for row in folded] == [("20260812-events-below",)]
+
+
+def test_what_has_come_of_the_newest_hour_is_held_against_what_usually_has_by_then(settings: Settings) -> None:
+    # for a day, every check has known half of the hour that had just ended, and all of the one before
+    shop = HourlyShop(days=TODAY + 3)
+    shop.publish(settings, moment_of(TODAY, 9))
+    with open_published(settings) as warehouse:
+        events = dict(
+            warehouse.execute("select hour_started_at, events from marts.agg_kpis_hourly where events > 0").fetchall()
+        )
+    with open_alerts(settings) as state:
+        for age in range(24):
+            moment = moment_of(TODAY, 9) - dt.timedelta(hours=age)
+            checked = (moment + LATER).isoformat()
+            state.execute("insert into alert_arrivals values (?, ?)", (checked, moment.isoformat()))
+            for back, share in ((1, 0.5), (2, 1.0)):
+                hour = moment - dt.timedelta(hours=back)
+                known = int(events.get(hour.replace(tzinfo=None), 0) * share)
+                state.execute("insert into alert_hour_counts values (?, ?, ?)", (checked, hour.isoformat(), known))
+    with open_published(settings) as warehouse, open_alerts(settings) as state:
+        arrivals = note_arrival(state, warehouse, moment=moment_of(TODAY, 9) + 2 * LATER)
+    assert arrivals.delivered is not None
+    assert arrivals.delivered[:3] == pytest.approx((0.5, 1.0, 1.0), abs=0.01)
+    # so half of an hour is no alarm
+    half = HourlyShop(days=TODAY + 3, quiet={hour_of(TODAY, 10): 0.5})
+    assert not run(settings, half, TODAY, 11).new
