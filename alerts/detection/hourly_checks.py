@@ -13,7 +13,7 @@ import numpy as np
 from alerts.detection.hourly import TOLERATED_FALL, WALK_DAYS, HourlyWalk, Spell, walk_hours
 from alerts.detection.hourly_panel import Arrivals, HourlyPanel, read_hourly_panel
 from alerts.detection.scales import Bools, Floats
-from alerts.detection.verdicts import Check, Figures, Hours, make_fingerprint
+from alerts.detection.verdicts import Check, Figures, Hours, Verdict, make_fingerprint
 from alerts.rules.book import Direction, Rule, RuleBook
 
 # The hours of so many newest days are walked through: a day's own table, three days old at most, may correct them.
@@ -167,7 +167,6 @@ def _make_check(
     since, end = max(spells[0].since, int(inside[0])), min(ends[-1], int(inside[-1]) + 1)
     measured = walk.measure(row, since, end, panel.over - 1)
     is_rate = panel.series.begun is not None
-    label = panel.labels[row]
     until = spells[-1].until
     hours = Hours(
         since=_say_hour(panel.starts[spells[0].since], zone),
@@ -179,27 +178,15 @@ def _make_check(
         deviation=measured.deviation,
     )
     whole = max(measured.begun, 1.0)
-    return Check(
-        rule=rule.name,
-        kpi=rule.kpi,
-        dimension=label[0] if label else None,
-        dimension_value=label[1] if label else None,
-        direction=rule.hourly_direction,
-        date=date,
-        period_days=1,
-        verdict="breach",
-        severity=rule.severity,
-        figures=Figures(
-            observed=1.0 - measured.came / whole if is_rate else measured.came,
-            expected=1.0 - measured.expected / whole if is_rate else measured.expected,
-            z=-measured.z if is_rate else measured.z,
-            volume=measured.begun if is_rate else measured.expected,
-            reason=f"too few by the hour (z = {measured.z:+.1f})",
-        ),
-        baseline_days=int(walk.series.usable[row].sum()),
-        is_provisional=panel.is_intraday.get(date, True),
-        hours=hours,
+    figures = Figures(
+        observed=1.0 - measured.came / whole if is_rate else measured.came,
+        expected=1.0 - measured.expected / whole if is_rate else measured.expected,
+        z=-measured.z if is_rate else measured.z,
+        volume=measured.begun if is_rate else measured.expected,
+        reason=f"too few by the hour (z = {measured.z:+.1f})",
     )
+    check = _new_check(rule, panel.labels[row], date, panel, "breach", figures)
+    return replace(check, baseline_days=int(walk.series.usable[row].sum()), hours=hours)
 
 
 def _join(
@@ -229,6 +216,13 @@ def _join(
 
 
 def _take_back(rule: Rule, label: tuple[str, str] | None, date: dt.date, panel: HourlyPanel) -> Check:
+    usual = Figures(reason="what has come since is within what is usual")
+    return _new_check(rule, label, date, panel, "normal", usual)
+
+
+def _new_check(
+    rule: Rule, label: tuple[str, str] | None, date: dt.date, panel: HourlyPanel, verdict: Verdict, figures: Figures
+) -> Check:
     return Check(
         rule=rule.name,
         kpi=rule.kpi,
@@ -237,9 +231,9 @@ def _take_back(rule: Rule, label: tuple[str, str] | None, date: dt.date, panel: 
         direction=rule.hourly_direction,
         date=date,
         period_days=1,
-        verdict="normal",
+        verdict=verdict,
         severity=rule.severity,
-        figures=Figures(reason="what has come since is within what is usual"),
+        figures=figures,
         baseline_days=0,
         is_provisional=panel.is_intraday.get(date, True),
     )

@@ -76,20 +76,7 @@ def read_hourly_panel(
     Hours are over that the newest event lies behind, or that lie before `arrivals.heard_until`. While it is not known
     how events come in, the newest hour of an intraday table waits for the next.
     """
-    rows = warehouse.execute(
-        f"""
-        with days as (
-            select kpi_date, table_kind, is_provisional from {DAILY_TABLE}
-            where kpi_date > (select max(kpi_date) from {DAILY_TABLE}) - cast(? as integer)
-        )
-        select hours.hour_started_at, days.kpi_date, days.table_kind = 'intraday', days.is_provisional,
-            hours.is_over or days.table_kind != 'intraday'
-        from {HOURLY_TABLE} as hours
-        inner join days on hours.kpi_date = days.kpi_date
-        order by hours.hour_started_at
-        """,
-        [days],
-    ).fetchall()
+    rows = _read_calendar(warehouse, days)
     if not rows:
         return None
     first, last = _aware(rows[0][0]), _aware(rows[-1][0])
@@ -101,14 +88,7 @@ def read_hourly_panel(
         last = max(last, over - _HOUR)
     count = (last - first) // _HOUR + 1
     starts = [first + _HOUR * place for place in range(count)]
-    local = [start.astimezone(zone) for start in starts]
-    dates = sorted({each.date() for each in local})
-    position = {date: place for place, date in enumerate(dates)}
-    timeline = Timeline(
-        day=np.array([position[each.date()] for each in local], dtype=np.int64),
-        hour_of_day=np.array([each.hour for each in local], dtype=np.int64),
-        weekday=np.array([date.weekday() for date in dates], dtype=np.int64),
-    )
+    timeline, dates = _make_timeline(starts, zone)
     complete = {row[1] for row in rows if not row[3]}
     labels = _list_labels(warehouse, rule, first)
     came, begun, left = _read_values(warehouse, rule, labels, first, count)
@@ -116,9 +96,9 @@ def read_hourly_panel(
     hours_over = int((over - first) // _HOUR)
     delivered = np.ones(count)
     if is_running and arrivals.delivered is None:
-        hours_over -= 1
+        hours_over = max(hours_over - 1, 0)
     elif is_running and arrivals.delivered is not None:
-        newest = arrivals.delivered[: max(hours_over, 0)]
+        newest = arrivals.delivered[:hours_over]
         delivered[hours_over - len(newest) : hours_over] = newest[::-1]
     return HourlyPanel(
         series=HourlySeries(
@@ -137,9 +117,40 @@ def read_hourly_panel(
         labels=labels,
         starts=starts,
         dates=dates,
-        over=max(hours_over, 0),
+        over=hours_over,
         is_intraday=is_intraday,
     )
+
+
+def _read_calendar(warehouse: duckdb.DuckDBPyConnection, days: int) -> list[tuple[Any, ...]]:
+    """The hours of the newest days, oldest first: start, date, whether of an intraday table, provisional, over."""
+    return warehouse.execute(
+        f"""
+        with days as (
+            select kpi_date, table_kind, is_provisional from {DAILY_TABLE}
+            where kpi_date > (select max(kpi_date) from {DAILY_TABLE}) - cast(? as integer)
+        )
+        select hours.hour_started_at, days.kpi_date, days.table_kind = 'intraday', days.is_provisional,
+            hours.is_over or days.table_kind != 'intraday'
+        from {HOURLY_TABLE} as hours
+        inner join days on hours.kpi_date = days.kpi_date
+        order by hours.hour_started_at
+        """,
+        [days],
+    ).fetchall()
+
+
+def _make_timeline(starts: list[dt.datetime], zone: ZoneInfo) -> tuple[Timeline, list[dt.date]]:
+    """The property's days and hours of the day that the hours lie in."""
+    local = [start.astimezone(zone) for start in starts]
+    dates = sorted({each.date() for each in local})
+    position = {date: place for place, date in enumerate(dates)}
+    timeline = Timeline(
+        day=np.array([position[each.date()] for each in local], dtype=np.int64),
+        hour_of_day=np.array([each.hour for each in local], dtype=np.int64),
+        weekday=np.array([date.weekday() for date in dates], dtype=np.int64),
+    )
+    return timeline, dates
 
 
 def _list_labels(warehouse: duckdb.DuckDBPyConnection, rule: Rule, first: dt.datetime) -> list[tuple[str, str] | None]:
