@@ -149,7 +149,8 @@ def _say_headline(facts: KpiFacts, kinds: int) -> str:
     amount = say_amount(facts.figures.observed, facts.figures.expected, facts.unit)
     if facts.hours is not None and facts.hours.decides:
         amount = say_hours_so_far(facts, facts.hours)
-    return f"{_say_header(facts, kinds)}: {amount} {_say_when(facts)}"
+    colon = ":" if kinds < DIGEST_SIZE else ""
+    return f"{_say_header(facts, kinds)}{colon} {amount} {_say_when(facts)}"
 
 
 def _say_header(facts: KpiFacts, kinds: int) -> str:
