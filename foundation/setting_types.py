@@ -68,6 +68,13 @@ def check_hosts(value: str) -> str:
     return value
 
 
+def check_parameter(value: str) -> str:
+    """The name of an event parameter, as GA4 allows it: a letter, then letters, digits and underscores, 40 at most."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,39}", value):
+        raise ValueError(f"{value!r} is not the name of an event parameter")
+    return value
+
+
 def check_mail_addresses(value: str) -> str:
     """One mail address or several, separated by commas."""
     addresses = list_mail_addresses(value)
@@ -166,6 +173,7 @@ def _checked(check: Callable[[_Value], _Value]) -> AfterValidator:
 WebAddress = Annotated[str, _checked(check_web_address)]
 Host = Annotated[str, _checked(check_host)]
 HostNames = Annotated[str, _checked(check_hosts)]
+ParameterName = Annotated[str, _checked(check_parameter)]
 MailAddresses = Annotated[str, _checked(check_mail_addresses)]
 MailAddress = Annotated[str, _checked(check_mail_address)]
 HomeFolder = Annotated[Path, AfterValidator(check_home)]

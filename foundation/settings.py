@@ -22,6 +22,7 @@ from foundation.setting_types import (
     MailAddresses,
     MemoryLimit,
     OneLine,
+    ParameterName,
     Secret,
     Token,
     WebAddress,
@@ -73,6 +74,10 @@ class MartSettings(BaseModel):
     )
     excluded_hostnames: HostNames = Field(
         default="", description="Hostnames, comma-separated, whose events are counted as internal and left out."
+    )
+    release_parameter: ParameterName = Field(
+        default="app_version",
+        description="Event parameter that names the release of the site or app; else an app's own version is taken.",
     )
     max_file_gb: float = Field(
         default=20,

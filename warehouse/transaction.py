@@ -279,6 +279,7 @@ def dbt_vars(settings: Settings) -> dict[str, Any]:
         "complete_after_hours": settings.complete_after_hours,
         "longest_session_gap_minutes": settings.longest_session_gap_minutes,
         "count_in_app_purchases": settings.count_in_app_purchases,
+        "release_parameter": settings.release_parameter,
         "excluded_hostnames": [name.strip() for name in settings.excluded_hostnames.split(",") if name.strip()],
     }
 

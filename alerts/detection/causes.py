@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 import duckdb
 import numpy as np
@@ -15,6 +16,7 @@ from scipy.stats import norm
 from alerts.detection.impact import Impact, estimate_impact
 from alerts.detection.panel import DIMENSION_TABLE, has_columns
 from alerts.detection.scales import TINY, Count, Floats, Rate, scale_of
+from alerts.detection.session_splits import can_split_sessions, read_session_splits
 from alerts.detection.splits import Split, read_split
 from alerts.detection.statistics import correct_for_many
 from alerts.detection.verdicts import Hours
@@ -23,6 +25,8 @@ from alerts.rules.book import Direction, Rule
 DIMENSIONS = ("device_category", "default_channel_group", "country", "browser", "landing_page")
 MOST_DRIVERS = 3
 ALPHA = 0.05
+# Values that explain at least so much of what the first explains are told apart by how far they stand out.
+NEARLY = 0.8
 
 
 @dataclass(frozen=True)
@@ -84,25 +88,34 @@ def explain(
     *,
     dimension_value: tuple[str, str] | None = None,
     hours: Mapping[dt.date, Hours] | None = None,
+    zone: ZoneInfo | None = None,
 ) -> Causes:
     """Rank what drives the incident on `dates` against `baseline_dates`, and estimate its cost.
 
     The drivers are values that moved more than the rest of their dimension beyond chance, the largest excess first,
-    then, up to three in all, the largest excesses that did not. The excess over expectation is split into rate and mix
-    after Kitagawa (1955): value v adds N_v (r_v - r0_v) through its rate and N (w_v - w0_v) (r0_v - r0) through its
-    weight. `dimension_value` is (dimension, value) where the incident is about one value: the daily tables do not
-    break it down further, so it has an impact and no drivers. `hours` are those of days whose cost they alone can tell:
-    days that are not over, or usual but for these hours.
+    then, up to three in all, the largest excesses that did not. Of those that explain nearly as much as the first, the
+    one that stands out most leads: where one version of a browser broke, its device explains as much and says less.
+    The excess over expectation is split into rate and mix after Kitagawa (1955): value v adds N_v (r_v - r0_v) through
+    its rate and N (w_v - w0_v) (r0_v - r0) through its weight.
+
+    `dimension_value` is (dimension, value) where the incident is about one value. `hours` are those of days that are
+    not over, or usual but for these hours: cost and drivers are of them alone. Rules that count what sessions tell one
+    by one are split by those sessions (`zone`, the property's, places their hours); other rules by the daily tables,
+    which do not break a single value down further.
     """
     if rule.kind != "kpi" or not dates or not baseline_dates:
         return Causes([], None, None, None)
     partial = hours or {}
     whole = [date for date in dates if date not in partial]
     impact = estimate_impact(warehouse, rule, whole, baseline_dates, dimension_value, list(partial.values()))
-    if dimension_value is not None or not has_columns(warehouse, DIMENSION_TABLE, rule.columns):
-        return Causes([], None, None, impact)
-    read = [read_split(warehouse, rule, dimension, dates, baseline_dates) for dimension in DIMENSIONS]
-    splits = [split for split in read if split is not None]
+    splits: list[Split] = []
+    if zone is not None and can_split_sessions(warehouse, rule):
+        splits = read_session_splits(
+            warehouse, rule, dates, baseline_dates, zone=zone, hours=partial, dimension_value=dimension_value
+        )
+    elif dimension_value is None and has_columns(warehouse, DIMENSION_TABLE, rule.columns):
+        read = [read_split(warehouse, rule, dimension, dates, baseline_dates) for dimension in DIMENSIONS]
+        splits = [split for split in read if split is not None]
     found = [driver for split in splits for driver in _find_drivers(rule, split)]
     if not found:
         return Causes([], None, None, impact)
@@ -115,12 +128,31 @@ def explain(
         stands_out = bool(p < ALPHA) and (driver.kind == "mix" or sign * driver.z > 0)
         if sign * driver.excess > 0 and (stands_out or driver.kind == "rate"):
             drivers.append(replace(driver, p_adjusted=float(p), is_significant=stands_out))
-    drivers.sort(key=lambda each: (not each.is_significant, -sign * each.excess, each.dimension, each.value))
+    drivers = _rank(drivers, sign)
     mix = rate = None
     if rule.test in ("rate", "log_mean"):
         first = drivers[0].dimension if drivers else splits[0].dimension
         mix, rate = _part_mix_from_rate(rule, next(split for split in splits if split.dimension == first))
     return Causes(drivers[:MOST_DRIVERS], mix, rate, impact)
+
+
+def _rank(drivers: list[Driver], sign: float) -> list[Driver]:
+    """The significant ones first: those that explain nearly as much as any by how far they stand out, then the others
+    by how much they explain."""
+    most = max((sign * each.excess for each in drivers if each.is_significant), default=0.0)
+
+    def order(each: Driver) -> tuple[bool, bool, float, float, str, str]:
+        leads = each.is_significant and sign * each.excess >= NEARLY * most
+        return (
+            not each.is_significant,
+            not leads,
+            -abs(each.z) if leads else 0.0,
+            -sign * each.excess,
+            each.dimension,
+            each.value,
+        )
+
+    return sorted(drivers, key=order)
 
 
 def _find_drivers(rule: Rule, split: Split) -> list[Driver]:

@@ -247,21 +247,23 @@ def _say_reason(rule: Rule, result: Walk, way: Direction, series: int, day: int,
     week_limit = result.week_limit[series, day]
     period = "weeks" if result.period[series, day] == walk.WEEK else "days"
     if code == walk.Z_LIMIT:
-        return f"z = {z:.1f} (limit {limit:.3g})"
+        return f"{abs(z):.1f} standard deviations off; the limit is {limit:.3g}"
     if code == walk.REPEATED:
-        return f"z beyond {repeated:.2g} on 2 of 3 {period} (now {z:.1f})"
+        return f"beyond {repeated:.2g} standard deviations on 2 of 3 {period}; now {abs(z):.1f}"
     if code == walk.OVER_A_WEEK:
-        return f"z = {result.week_z[series, day]:.1f} over 7 days (limit {week_limit:.3g}; today {z:.1f})"
+        week_z = abs(result.week_z[series, day])
+        return f"{week_z:.1f} standard deviations off over 7 days; the limit is {week_limit:.3g}; this day {abs(z):.1f}"
     if code == walk.ABSOLUTE:
         return f"absolute bound of {rule.absolute.of(way):g}"
     if code == walk.RELATIVE:
-        return f"changed by more than {abs(rule.relative.of(way) or 0) * 100:g} % (z = {z:.1f})"
+        change = abs(rule.relative.of(way) or 0) * 100
+        return f"changed by more than {change:g} %, {abs(z):.1f} standard deviations"
     if code == walk.NO_VOLUME:
         return "too few for a test, even by the week"
     if code == walk.NO_HISTORY:
         return f"{result.baseline_days[series, day]:.0f} usable days before it, {rule.minimum_history_days} needed"
     if code == walk.TOO_SMALL:
-        return f"significant (z = {z:.1f}), but less than {rule.minimum_change * 100:g} % off"
+        return f"{abs(z):.1f} standard deviations off, but by less than {rule.minimum_change * 100:g} %"
     return {
         walk.NO_VALUE: "no value",
         walk.PROVISIONAL: "provisional: tested for total loss only",

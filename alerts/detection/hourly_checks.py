@@ -183,7 +183,7 @@ def _make_check(
         expected=1.0 - measured.expected / whole if is_rate else measured.expected,
         z=-measured.z if is_rate else measured.z,
         volume=measured.begun if is_rate else measured.expected,
-        reason=f"too few by the hour (z = {measured.z:+.1f})",
+        reason=f"too few by the hour: {abs(measured.z):.1f} standard deviations below",
     )
     check = _new_check(rule, panel.labels[row], date, panel, "breach", figures)
     return replace(check, baseline_days=int(walk.series.usable[row].sum()), hours=hours)

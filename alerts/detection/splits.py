@@ -49,18 +49,15 @@ def read_split(
     names, y, n = _read_days(warehouse, rule, dimension, [*baseline_dates, *dates])
     scale = scale_of(rule)
     before, now = slice(0, len(baseline_dates)), slice(len(baseline_dates), None)
-    weight = y if scale.is_total else n
-    if weight[:, before].sum() <= 0:
+    if scale.is_total:
+        n = np.zeros_like(n)
+    kept = keep_large(names, y, n, is_total=scale.is_total, days_before=len(baseline_dates))
+    if kept is None:
         return None
-    shares = [part.sum(axis=1) / max(part.sum(), TINY) for part in (weight[:, before], weight[:, now])]
-    keep = np.maximum(*shares) >= SMALLEST_SHARE
-    y, n, weight = (
-        np.vstack([table[keep], table[~keep].sum(axis=0, keepdims=True)])
-        for table in (y, np.zeros_like(n) if scale.is_total else n, weight)
-    )
+    names, y, n, weight = kept
     return Split(
         dimension=dimension,
-        names=[name for name, is_kept in zip(names, keep, strict=True) if is_kept],
+        names=names,
         y=y[:, now].sum(axis=1),
         n=n[:, now].sum(axis=1),
         y_before=y[:, before].sum(axis=1),
@@ -70,6 +67,22 @@ def read_split(
         days_before=len(baseline_dates),
         average_days=count_average_days(weight[:, before].sum(axis=0), baseline_dates, dates),
     )
+
+
+def keep_large(
+    names: list[str], y: Floats, n: Floats, *, is_total: bool, days_before: int
+) -> tuple[list[str], Floats, Floats, Floats] | None:
+    """The values (rows) large enough to be named, then a row of all others: names, y, n, and what weighs them.
+
+    Columns: the `days_before` days of the baseline, then the incident's. None where the baseline has nothing.
+    """
+    weight = y if is_total else n
+    before, now = weight[:, :days_before], weight[:, days_before:]
+    if before.sum() <= 0:
+        return None
+    keep = np.maximum(*(part.sum(axis=1) / max(part.sum(), TINY) for part in (before, now))) >= SMALLEST_SHARE
+    y, n, weight = (np.vstack([table[keep], table[~keep].sum(axis=0, keepdims=True)]) for table in (y, n, weight))
+    return [name for name, is_kept in zip(names, keep, strict=True) if is_kept], y, n, weight
 
 
 def _read_days(

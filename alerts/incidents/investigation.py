@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import duckdb
 
@@ -38,6 +39,7 @@ class Investigation:
         self._book = book
         self._moment = moment
         self._moved = moved
+        self._zone = moment.tzinfo if isinstance(moment.tzinfo, ZoneInfo) else None
         self._known: dict[Any, Any] = {}
         self._is_closed = False
         self.complete_to, self.provisional_to = self._read_freshness()
@@ -67,7 +69,14 @@ class Investigation:
             baseline = select_baseline_dates(self._warehouse, rule, dates, excluded, book=self._book)
             direction: Direction = "above" if incident.direction == "above" else "below"
             return explain(
-                self._warehouse, rule, direction, dates, baseline, dimension_value=incident.label, hours=hours
+                self._warehouse,
+                rule,
+                direction,
+                dates,
+                baseline,
+                dimension_value=incident.label,
+                hours=hours,
+                zone=self._zone,
             )
 
         return self._once(("causes", incident.fingerprint, *dates, frozenset(excluded), *hours.items()), work)

@@ -8,6 +8,7 @@ import re
 from alerts.detection.causes import Driver
 from alerts.detection.impact import Impact
 from alerts.detection.panel import DAILY_TABLE, DIMENSION_TABLE
+from alerts.detection.session_splits import SESSION_DIMENSIONS, STEPS_TABLE
 from alerts.detection.verdicts import Hours
 from alerts.messages.content import (
     Content,
@@ -191,7 +192,7 @@ def say_hours_so_far(facts: KpiFacts, hours: Hours) -> str:
 def _list_fields(facts: KpiFacts) -> list[tuple[str, str]]:
     figures, standing = facts.figures, facts.standing
     period = "" if facts.period_days == 1 else f" ({facts.period_days} days up to then)"
-    is_z_said = figures.z is None or "z = " in figures.reason
+    is_z_said = figures.z is None or "standard deviations" in figures.reason
     status = say_status(standing)
     if standing.is_over and standing.resolved_date is None:
         status = f"over ({figures.reason})"
@@ -207,7 +208,7 @@ def _list_fields(facts: KpiFacts) -> list[tuple[str, str]]:
         ("Expected", say_value(figures.expected, facts.unit)),
         *([] if seen else [("Usual range", _say_band(facts))]),
         ("When", say_span(standing)),
-        ("Reason", figures.reason if is_z_said else f"{figures.reason} (z = {figures.z:+,.1f})"),
+        ("Reason", figures.reason if is_z_said else f"{figures.reason}, {_say_distance(figures.z)}"),
         ("Status", status),
     ]
     if figures.volume is not None and facts.denominator:
@@ -215,6 +216,10 @@ def _list_fields(facts: KpiFacts) -> list[tuple[str, str]]:
     if facts.causes is not None and facts.causes.impact is not None:
         fields.append(("Estimated cost so far", _say_impact(facts.causes.impact)))
     return fields
+
+
+def _say_distance(z: float | None) -> str:
+    return f"{abs(z or 0.0):,.1f} standard deviations off"
 
 
 def _say_context(facts: KpiFacts) -> str:
@@ -298,6 +303,12 @@ def explore_sql(facts: KpiFacts) -> str:
         facts.causes.drivers[0].dimension if facts.causes and facts.causes.drivers else None
     )
     # Values come from the data and would have to survive make, the shell and SQL: the query names only the dimension.
+    if dimension in SESSION_DIMENSIONS:
+        days = span.replace("kpi_date", "session_date")
+        return (
+            f"select session_date, {dimension}, count(cart_at) as carts, count(checkout_at) as checkouts,\n"
+            f"  count(purchased_at) as bought\nfrom {STEPS_TABLE}\nwhere {days}\ngroup by all\norder by all"
+        )
     if dimension is not None and re.fullmatch(r"[a-z][a-z0-9_]{0,62}", dimension):
         return (
             f"select kpi_date, dimension_value, {columns}\nfrom {DIMENSION_TABLE}\n"

@@ -49,6 +49,9 @@
         parsed.device_category,
         parsed.operating_system,
         parsed.browser,
+        parsed.browser_version,
+        parsed.release,
+        parsed.payment_type,
         parsed.country
     from {{ parsed }} as parsed
     inner join {{ placed }} as placed on parsed.event_key = placed.event_key

@@ -10,6 +10,7 @@ select
     user_pseudo_id,
     privacy_info,
     device,
+    app_info,
     geo,
     stream_id,
     platform,

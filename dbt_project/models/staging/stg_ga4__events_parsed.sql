@@ -28,7 +28,9 @@ located as (
         ]) }},
         -- looked for only where it can be
         case when event_name = 'page_view' then {{ param_position('entrances') }} end as at_entrances,
-        case when platform != 'WEB' then {{ param_position('firebase_screen_class') }} end as at_firebase_screen_class
+        case when platform != 'WEB' then {{ param_position('firebase_screen_class') }} end as at_firebase_screen_class,
+        case when event_name = 'add_payment_info' then {{ param_position('payment_type') }} end as at_payment_type,
+        {{ param_position(var('release_parameter')) }} as at_release
     from raw_events
 ),
 
@@ -97,6 +99,9 @@ read_params as (
         lower({{ not_set_to_null('device.category') }}) as device_category,
         {{ not_set_to_null('device.operating_system') }} as operating_system,
         {{ not_set_to_null('coalesce(device.web_info.browser, device.browser)') }} as browser,
+        {{ not_set_to_null('coalesce(device.web_info.browser_version, device.browser_version)') }} as browser_version,
+        {{ not_set_to_null('coalesce(' ~ param_text('release') ~ ', app_info.version)') }} as release,
+        {{ not_set_to_null(param_text('payment_type')) }} as payment_type,
         {{ not_set_to_null('device.web_info.hostname') }} as hostname,
         {{ not_set_to_null('geo.country') }} as country,
         {{ param_text('traffic_type') }} as traffic_type,
@@ -289,6 +294,9 @@ select
     device_category,
     operating_system,
     browser,
+    browser_version,
+    release,
+    payment_type,
     country,
     case
         when synthetic_bundle = 1 then 'synthetic'

@@ -69,7 +69,8 @@ def test_a_jump_breaches_on_its_day_and_the_check_says_what_was_expected() -> No
     assert check.figures.observed == pytest.approx(0.86) and check.figures.expected == pytest.approx(0.70, abs=1e-3)
     assert check.figures.band_low is not None and check.figures.band_high is not None
     assert check.figures.band_low < 0.70 < check.figures.band_high < 0.86
-    assert check.figures.z is not None and check.figures.reason == f"z = {check.figures.z:.1f} (limit 4)"
+    assert check.figures.z is not None
+    assert check.figures.reason == f"{abs(check.figures.z):.1f} standard deviations off; the limit is 4"
     assert (check.figures.volume, check.baseline_days, check.fingerprint) == (500, 58, "carts|=|above")
 
 
@@ -88,7 +89,7 @@ def test_two_of_three_days_beyond_the_lower_limit_breach_on_the_second() -> None
     # 387 of 500 against 70 %: 3.6 standard deviations, 3.3 after the uncertainty of what is expected.
     checks = judge([USUAL] * 60 + [carts(387), USUAL, carts(387), USUAL])
     assert [check.verdict for check in checks[-4:]] == ["near", "normal", "breach", "normal"]
-    assert checks[-2].figures.reason.startswith("z beyond 2.5 on 2 of 3 days (now 3.")
+    assert checks[-2].figures.reason.startswith("beyond 2.5 standard deviations on 2 of 3 days; now 3.")
     apart = judge([USUAL] * 60 + [carts(387), USUAL, USUAL, carts(387)])
     assert breaches(apart) == []
 
@@ -101,14 +102,15 @@ def test_a_small_change_that_lasts_breaches_within_the_week_and_ends_with_it() -
     checks = judge(days + bad + [carts(210, of=300)] * 3)
     found = breaches(checks)
     assert found and date_of(60) < found[0] <= date_of(66) and found[-1] <= date_of(66)
-    assert "over 7 days (limit 4" in next(check.figures.reason for check in checks if check.verdict == "breach")
+    reason = next(check.figures.reason for check in checks if check.verdict == "breach")
+    assert "over 7 days; the limit is 4; this day" in reason
     assert breaches(judge(days + bad, make_rule(z_limit_week=None))) == []
 
 
 def test_a_significant_change_that_nobody_wants_to_hear_of_is_normal() -> None:
     big = [carts(70_000, of=100_000)] * 60 + [carts(72_500, of=100_000)]
     check = last(judge(big))
-    assert check.verdict == "normal" and "less than 5 % off" in check.figures.reason
+    assert check.verdict == "normal" and "by less than 5 %" in check.figures.reason
     assert last(judge(big, make_rule(minimum_change=0.02))).verdict == "breach"
 
 
@@ -337,7 +339,7 @@ def test_values_share_the_false_alarms_of_one_and_the_smallest_stay_silent() -> 
     ]
     # The limit of 12 series: a tail of 3.2e-5 / 12.
     assert (
-        found[0].figures.reason.endswith("(limit 4.55)")
+        found[0].figures.reason.endswith("the limit is 4.55")
         and found[0].fingerprint == "carts|default_channel_group=c0|above"
     )
 

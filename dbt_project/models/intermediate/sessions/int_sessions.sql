@@ -42,6 +42,14 @@ measured as (
         coalesce(max(percent_scrolled), 0) as max_scroll_percent,
         {{ earliest('visited_page', 'entry_order') }} filter (where visited_page is not null) as landing_page,
         {{ earliest('visited_page', '-event_number') }} filter (where visited_page is not null) as exit_page,
+        -- what may break by itself, for those who look for a cause
+        max(browser_version) filter (where event_number = 1) as browser_version,
+        {{ earliest('release', 'event_number') }} filter (where release is not null) as release,
+        {{ earliest('payment_type', '-event_number') }} filter (where payment_type is not null) as payment_type,
+        {{ earliest('page_path', 'event_number') }}
+            filter (where event_name = 'add_to_cart' and page_path is not null) as cart_page,
+        {{ earliest('page_path', 'event_number') }}
+            filter (where event_name = 'begin_checkout' and page_path is not null) as checkout_page,
         {{ first_sources() }},
         {{ first_device() }}
     from events
@@ -75,5 +83,10 @@ select
     device_category,
     operating_system,
     browser,
-    country
+    {{ regex_extract('browser_version', '^([0-9]+)') }} as browser_version,
+    release,
+    country,
+    payment_type,
+    cart_page,
+    checkout_page
 from measured
