@@ -67,6 +67,10 @@ docs: $(VENV)/.installed  ## Write the documentation of every table as one HTML 
 up: $(VENV)/.installed  ## Start Airflow with its UI on 127.0.0.1:$(PORT) and keep it running
 	@$(BIN)/python -m runner up --port $(PORT)
 
+demo: export FUNNELHOUSE_HOME := $(or $(FUNNELHOUSE_HOME),data/demo)
+demo: $(VENV)/.installed  ## Let a sample shop live, break and be mended, and watch the alerts come
+	@$(BIN)/python -m runner demo --port $(PORT)
+
 down: $(VENV)/.installed  ## Stop what `make up` started
 	@$(BIN)/python -m runner down
 
@@ -96,4 +100,4 @@ lock:  ## Resolve every requirements*.in again, each package with the hashes of 
 clean:  ## Remove .venv and caches (not the data)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dbt_project/target
 
-.PHONY: help install run rebuild summary sql models alerts forget docs up down test lint settings-page lock clean
+.PHONY: help install run rebuild summary sql models alerts forget docs up demo down test lint settings-page lock clean

@@ -17,9 +17,9 @@ command line, by Airflow and in Slack. Anything else that is raised is a fault o
     - alerts: RulesError, KpiTablesError, UnknownIncidentError, AnswerError, RequestError (UntrustedRequestError),
       AlertDeliveryError (ChannelUnavailableError, ChannelRejectedError, ChannelFailedError, MessageRefusedError,
       MessageGoneError)
-    - sample_shop: SampleBusyError, ForeignFolderError
+    - sample_shop: SampleBusyError, ForeignFolderError, LiveShopError, OtherLiveShopError
     - runner: BusyError, PortTakenError, OtherSettingsError, AirflowStartError, AirflowEndedError, AirflowApiError,
-      RunFailedError, RunTimeoutError, QueryError
+      RunFailedError, RunTimeoutError, QueryError, DemoError
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m runner run|up|down|summary|docs|sql`."""
+"""`python -m runner run|up|demo|down|summary|docs|sql`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from foundation.dag_names import PIPELINE
 from foundation.errors import FunnelhouseError, NothingPublishedError
 from foundation.settings import PROJECT_DIR, Settings
 from runner.airflow_parts import ADMIN, admin_password, airflow_environment
+from runner.demo import SPEED, run_demo
 from runner.kept import stop_kept
 from runner.main_job import RunOutcome, run_to_the_end, say, start_and_keep
 from runner.retention import remove_old
 from runner.summary import summarise
+from sample_shop.job import LIVE_NAME
 from warehouse.build import write_docs
 from warehouse.transaction import request_full_rebuild
 
@@ -52,6 +54,10 @@ def _make_parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="start Airflow with its UI and schedules, and keep it running")
     up.add_argument("--port", type=whole_number(1, 65535), default=8080)
     up.set_defaults(run=_up)
+    demo = commands.add_parser("demo", help="let a shop live, break and be mended, and show the alerts as they come")
+    demo.add_argument("--port", type=whole_number(1, 65535), default=8080)
+    demo.add_argument("--speed", type=float, default=SPEED, help="times as fast as the clock (%(default)g)")
+    demo.set_defaults(run=_demo)
     commands.add_parser("down", help="stop what `up` started").set_defaults(run=_down)
     tidy = commands.add_parser("tidy", help="remove old task logs and Airflow's old records, also while it runs")
     tidy.set_defaults(run=_tidy)
@@ -106,6 +112,12 @@ def _up(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+def _demo(options: argparse.Namespace, settings: Settings) -> int:
+    with _only_one(settings):
+        run_demo(settings, port=options.port, speed=options.speed)
+    return 0
+
+
 def _down(options: argparse.Namespace, settings: Settings) -> int:
     stopped = stop_kept(settings)
     print(f"stopped {stopped} processes" if stopped else "nothing was running")
@@ -143,7 +155,9 @@ def _sql(options: argparse.Namespace, settings: Settings) -> int:
 
 def _write_sample_shop(settings: Settings) -> None:
     """Without a source, make the sample shop; quick when it is there already."""
-    if settings.source is None:
+    if settings.source is None and (settings.sample_export_dir.parent / LIVE_NAME).exists():
+        say("no FUNNELHOUSE_SOURCE is set: using the shop that lives in this home, as it is")
+    elif settings.source is None:
         say("no FUNNELHOUSE_SOURCE is set: using the sample shop")
         subprocess.run([sys.executable, "-m", "sample_shop"], cwd=PROJECT_DIR, check=True)
 

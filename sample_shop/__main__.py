@@ -1,4 +1,4 @@
-"""Write a synthetic fashion shop as a GA4 export: `python -m sample_shop [write|deliver-late] [options]`."""
+"""Write a synthetic fashion shop as a GA4 export: `python -m sample_shop [write|deliver-late|live] [options]`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import datetime as dt
 import sys
 from pathlib import Path
 
-from foundation.command import run_command
+from foundation.command import run_command, whole_number
 from foundation.settings import Settings
 from sample_shop.job import deliver_rewritten_day, write_sample_shop
+from sample_shop.live import LiveOptions, live, open_live_shop
 from sample_shop.options import SWITCHES, SampleOptions
 
 
@@ -21,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _make_parser() -> argparse.ArgumentParser:
     defaults = SampleOptions()
     parser = argparse.ArgumentParser(prog="python -m sample_shop", description=__doc__)
-    parser.add_argument("command", nargs="?", choices=("write", "deliver-late"), default="write")
+    parser.add_argument("command", nargs="?", choices=("write", "deliver-late", "live"), default="write")
     parser.add_argument("--sessions", type=int, default=defaults.sessions, help="sessions (%(default)s)")
     parser.add_argument("--days", type=int, default=defaults.days, help="daily tables (%(default)s)")
     parser.add_argument(
@@ -41,8 +42,46 @@ def _make_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"leave out a quirk or incident; may be repeated: quirks (all), incidents (all), {', '.join(SWITCHES)}",
     )
-    parser.set_defaults(run=_write)
+    living = parser.add_argument_group(
+        "live",
+        "a shop whose intraday table grows as time passes, from yesterday morning on; the other options are not its",
+    )
+    living.add_argument(
+        "--speed", type=float, default=1.0, help="times as fast, until it is as late as it is (%(default)g)"
+    )
+    living.add_argument(
+        "--break-at",
+        type=dt.time.fromisoformat,
+        metavar="HH:MM",
+        help="when nobody can pay on mobile, on its first day",
+    )
+    living.add_argument("--break-hours", type=float, help=f"for how long ({LiveOptions.break_hours:g})")
+    living.add_argument("--sessions-a-day", type=whole_number(1), help=f"({LiveOptions.sessions_a_day})")
+    living.add_argument("--prepare", action="store_true", help="write the shop as it opens, and end")
+    parser.set_defaults(run=_run)
     return parser
+
+
+def _run(given: argparse.Namespace, settings: Settings) -> int:
+    return _live(given, settings) if given.command == "live" else _write(given, settings)
+
+
+def _live(given: argparse.Namespace, settings: Settings) -> int:
+    wanted = {name: getattr(given, name) for name in ("break_at", "break_hours", "sessions_a_day")}
+    chosen = {name: value for name, value in wanted.items() if value is not None}
+    shop = open_live_shop(settings, LiveOptions(**chosen) if chosen else None, out=given.out)
+    zone = shop.calendar.zone
+    print(f"sample_shop: it is {shop.clock.astimezone(zone):%a %d %b, %H:%M} in {shop.root / 'export'}", flush=True)
+    if given.prepare:
+        return 0
+    hour = None
+    for clock, rows in live(shop, speed=given.speed):
+        local = clock.astimezone(zone)
+        if local.hour != hour:
+            print(f"sample_shop: {local:%a %d %b, %H:%M}, {rows:,} events today", flush=True)
+            hour = local.hour
+    print("sample_shop: its last day is over; delete the folder to have another one")
+    return 0
 
 
 def _write(given: argparse.Namespace, settings: Settings) -> int:

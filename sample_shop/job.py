@@ -5,14 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import fcntl
 import json
-import multiprocessing
 import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,22 +18,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from foundation.errors import FunnelhouseError, UsageError
 from foundation.settings import Settings
-from sample_shop.export import load_event_schema, make_table
+from sample_shop.days import list_chunks, load_day, simulate_task, workers, write_table
 from sample_shop.options import GENERATOR_VERSION, Calendar, SampleOptions
 from sample_shop.quirks import spoil_day
-from sample_shop.records import EVENT_DTYPE, SESSION_DTYPE
-from sample_shop.simulate import CHUNK_SESSIONS, TRUTH_SCHEMA, simulate_chunk
-
-Records = NDArray[np.void]
+from sample_shop.simulate import TRUTH_SCHEMA
 
 RECORD_NAME = "_sample.json"
+LIVE_NAME = "_live.json"  # of a shop that lives (sample_shop.live)
 TRUTH_NAME = "session_truth.parquet"
-_ROW_GROUP = 40_000  # pyarrow cannot read nested columns of very large row groups
 _PARALLEL_FROM = 100_000  # sessions; below, starting processes costs more than it saves
 _UNFINISHED = ".writing-"
 _INTRADAY_PART = 0.7  # of the last day that its streaming table still holds
@@ -43,6 +37,10 @@ _INTRADAY_PART = 0.7  # of the last day that its streaming table still holds
 
 class SampleBusyError(FunnelhouseError):
     """Another process is writing to the same folder."""
+
+
+class LiveShopError(FunnelhouseError):
+    """The folder holds a shop that lives, which would be replaced."""
 
 
 class ForeignFolderError(FunnelhouseError):
@@ -89,11 +87,15 @@ def write_sample_shop(
     """
     options = options or SampleOptions()
     root = out.expanduser().resolve() if out else settings.sample_export_dir.parent
+    if (root / LIVE_NAME).exists():
+        raise LiveShopError(
+            f"a shop lives in {root}: go on with `python -m sample_shop live`, or choose another folder with --out"
+        )
     found = _read_record(root)
     calendar = Calendar(options, settings.zone, options.end_date or _choose_end(settings, options, found))
     if found is not None and found["made_with"] == _describe(calendar) and _has_all_files(root, found):
         return _report_kept(root, found)
-    _refuse_foreign_files(root)
+    refuse_foreign_files(root)
     if processes is None:
         processes = (os.cpu_count() or 1) if options.sessions >= _PARALLEL_FROM else 1
     if processes < 1:
@@ -123,7 +125,7 @@ def _report_kept(root: Path, found: dict[str, Any]) -> SampleReport:
 def _write(calendar: Calendar, root: Path, processes: int, progress: bool) -> SampleReport:
     began = time.perf_counter()
     root.mkdir(parents=True, exist_ok=True)
-    with _lock(root), tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=root) as name:
+    with lock_folder(root), tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=root) as name:
         folder = Path(name)
         for leftover in root.glob(f"{_UNFINISHED}*"):  # of a run that was killed
             if leftover != folder:
@@ -174,7 +176,7 @@ def deliver_rewritten_day(settings: Settings, *, out: Path | None = None) -> lis
 
 
 @contextmanager
-def _lock(root: Path) -> Iterator[None]:
+def lock_folder(root: Path) -> Iterator[None]:
     """Hold the folder for one writer; the system lets go of it when the process ends, however it ends."""
     descriptor = os.open(root, os.O_RDONLY)
     try:
@@ -221,7 +223,8 @@ def _has_all_files(root: Path, record: dict[str, Any]) -> bool:
     return bool(files == record["report"]["files"]) and (root / "truth" / TRUTH_NAME).exists()
 
 
-def _refuse_foreign_files(root: Path) -> None:
+def refuse_foreign_files(root: Path) -> None:
+    """Raise ForeignFolderError where the shop's folders hold what no sample shop wrote."""
     for name, pattern in (("export", "events_*.parquet"), ("truth", TRUTH_NAME), ("later", "events_*.parquet")):
         folder = root / name
         strangers = [path for path in folder.iterdir() if not path.match(pattern)] if folder.is_dir() else []
@@ -256,8 +259,7 @@ def _write_everything(calendar: Calendar, folder: Path, processes: int, progress
     """Fill `folder` with export/, truth/ and later/; the number of rows exported."""
     for name in ("export", "truth", "later", "chunks"):
         (folder / name).mkdir()
-    total = calendar.options.sessions
-    chunks = [min(CHUNK_SESSIONS, total - first) for first in range(0, total, CHUNK_SESSIONS)]
+    chunks = list_chunks(calendar)
     days = calendar.days + (1 if calendar.options.quirks.intraday_only_day else 0)
     simulations = [(calendar, number, size, folder / "chunks") for number, size in enumerate(chunks)]
     writings = [(calendar, day, len(chunks), folder) for day in range(days)]
@@ -265,10 +267,10 @@ def _write_everything(calendar: Calendar, folder: Path, processes: int, progress
     steps = len(simulations) + len(writings)
     show_bar = progress and sys.stderr.isatty()
     with (
-        _workers(processes) as run,
+        workers(processes) as run,
         tqdm(total=steps, desc="sample shop", unit="step", mininterval=0.5, disable=not show_bar) as bar,
     ):
-        for _ in run(_simulate_task, simulations):
+        for _ in run(simulate_task, simulations):
             bar.update()
         for rows in run(_write_day_task, writings):
             events += rows
@@ -279,75 +281,27 @@ def _write_everything(calendar: Calendar, folder: Path, processes: int, progress
     return events
 
 
-@contextmanager
-def _workers(processes: int) -> Iterator[Callable[[Callable[[Any], int], list[Any]], Iterator[int]]]:
-    """A function that yields a task's results for all arguments as they come; in this process if one is enough."""
-    if processes == 1:
-        yield lambda task, arguments: map(task, arguments)
-        return
-    # Spawned, because Arrow's threads do not survive a fork.
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
-
-    def run(task: Callable[[Any], int], arguments: list[Any]) -> Iterator[int]:
-        for future in as_completed([pool.submit(task, argument) for argument in arguments]):
-            yield future.result()
-
-    try:
-        yield run
-    finally:
-        pool.shutdown(cancel_futures=True)  # after an error do not work off the queue for nothing
-
-
-def _simulate_task(argument: tuple[Calendar, int, int, Path]) -> int:
-    calendar, chunk, sessions, folder = argument
-    return simulate_chunk(calendar, chunk, sessions, folder)
-
-
 def _write_day_task(argument: tuple[Calendar, int, int, Path]) -> int:
     """Write every table of one day; the number of rows exported."""
     calendar, day, chunks, folder = argument
     quirks = calendar.options.quirks
-    events, sessions = _load_day(folder / "chunks", chunks, day)
+    events, sessions = load_day(folder / "chunks", chunks, day)
     date = f"{calendar.date(day):%Y%m%d}"
     if day == calendar.days:
         rows = spoil_day(calendar, day, events, table=1)
-        return _write_table(calendar, folder / "export" / f"events_intraday_{date}.parquet", rows, sessions, True)
+        return write_table(calendar, folder / "export" / f"events_intraday_{date}.parquet", rows, sessions, True)
     rows = spoil_day(calendar, day, events)
     name = f"events_{date}.parquet"
     if day == calendar.rewritten_day:
-        _write_table(calendar, folder / "later" / name, rows, sessions, False)
+        write_table(calendar, folder / "later" / name, rows, sessions, False)
         rows = rows[~sessions["arrives_late"][rows["session"]]]
-    written = _write_table(calendar, folder / "export" / name, rows, sessions, False)
+    written = write_table(calendar, folder / "export" / name, rows, sessions, False)
     if quirks.intraday_beside_daily and day == calendar.days - 1:
         until = np.quantile(events["timestamp"], _INTRADAY_PART) if len(events) else 0
         rows = spoil_day(calendar, day, events[events["timestamp"] < until], table=1)
         path = folder / "export" / f"events_intraday_{date}.parquet"
-        written += _write_table(calendar, path, rows, sessions, True)
+        written += write_table(calendar, path, rows, sessions, True)
     return written
-
-
-def _load_day(folder: Path, chunks: int, day: int) -> tuple[Records, Records]:
-    """The compact events of one day from all chunks, and their sessions."""
-    events, sessions = [], []
-    before = 0
-    for chunk in range(chunks):
-        first, last = np.fromfile(folder / f"offsets_{chunk}.bin", "i8")[day : day + 2]
-        offset = int(first) * EVENT_DTYPE.itemsize
-        part = np.fromfile(folder / f"events_{chunk}.bin", EVENT_DTYPE, count=last - first, offset=offset)
-        used, part["session"] = np.unique(part["session"], return_inverse=True)
-        part["session"] += before
-        before += len(used)
-        events.append(part)
-        sessions.append(np.array(np.memmap(folder / f"sessions_{chunk}.bin", SESSION_DTYPE, mode="r")[used]))
-    return np.concatenate(events), np.concatenate(sessions)
-
-
-def _write_table(calendar: Calendar, path: Path, events: Records, sessions: Records, is_intraday: bool) -> int:
-    with pq.ParquetWriter(path, load_event_schema(), compression="zstd") as writer:
-        for first in range(0, max(len(events), 1), _ROW_GROUP):
-            part = events[first : first + _ROW_GROUP]
-            writer.write_table(make_table(calendar, part, sessions, is_intraday=is_intraday))
-    return len(events)
 
 
 def _join_truth(folder: Path, chunks: int) -> None:

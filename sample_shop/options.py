@@ -117,6 +117,8 @@ class Calendar:
     options: SampleOptions
     zone: ZoneInfo
     end_date: dt.date  # the last daily table
+    # A shop that lives breaks by the clock: the day, and from which second of it to which nobody can pay on mobile.
+    broken_checkout: tuple[int, int, int] | None = None
 
     @property
     def days(self) -> int:

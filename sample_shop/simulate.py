@@ -127,7 +127,7 @@ def _simulate_population(
 
     # Intent, path, truth.
     device = world.DEVICE_CATEGORY[clients.device[client]]
-    variant = variant_of(device, _day_kind(shop_time, day))
+    variant = variant_of(device, _day_kind(shop_time, day, second))
     score = _score_intents(source, device, rank, second)
     prior = np.exp(log_intent_prior(score + AFFINITY_SCORE[clients.affinity[client]]))
     intent = (rng.random(sessions)[:, None] >= np.cumsum(prior, axis=1)[:, :-1]).sum(axis=1)
@@ -214,9 +214,13 @@ def _draw_records(
     return records
 
 
-def _day_kind(calendar: Calendar, day: Ints) -> Ints:
+def _day_kind(calendar: Calendar, day: Ints, second: Ints) -> Ints:
+    """How the shop does when each session begins, at a local second of a day."""
     kind = np.full(len(day), NORMAL_DAY)
     kind[np.isin(day, calendar.broken_checkout_days)] = BROKEN_CHECKOUT_DAY
+    if calendar.broken_checkout is not None:
+        broken, begins, ends = calendar.broken_checkout
+        kind[(day == broken) & (second >= begins) & (second < ends)] = BROKEN_CHECKOUT_DAY
     kind[np.isin(day, calendar.short_sessions_days)] = SLOW_DAY
     return kind
 

@@ -24,8 +24,8 @@ from sample_shop.job import (
     ForeignFolderError,
     SampleBusyError,
     SampleReport,
-    _lock,
     deliver_rewritten_day,
+    lock_folder,
     write_sample_shop,
 )
 from sample_shop.options import SWITCHES, SampleOptions
@@ -706,7 +706,7 @@ def test_two_writers_do_not_meet(make_settings: Callable[..., Settings]) -> None
     settings = make_settings()
     root = settings.sample_export_dir.parent
     root.mkdir(parents=True)
-    with _lock(root), pytest.raises(SampleBusyError, match="another process"):
+    with lock_folder(root), pytest.raises(SampleBusyError, match="another process"):
         write_sample_shop(settings, SampleOptions(sessions=50, days=2), progress=False)
 
 
