@@ -20,6 +20,8 @@ from alerts.rules.book import Direction, Rule, RuleBook
 NEWEST_DAYS = 4
 # Evidence that was enough once stays so down to a twentieth of it: one late purchase takes no alarm back.
 HELD_LIMIT = -3.0
+# What a message's chart shows around a spell.
+HOURS_BEFORE, HOURS_AFTER = 12, 3
 
 Excluded = Mapping[str, set[dt.date]]
 
@@ -176,6 +178,7 @@ def _make_check(
         begun=measured.begun if is_rate else None,
         expected=measured.expected,
         deviation=measured.deviation,
+        so_far=_add_up_hours(panel, walk, zone, row, spells[0].since, until),
     )
     whole = max(measured.begun, 1.0)
     figures = Figures(
@@ -187,6 +190,24 @@ def _make_check(
     )
     check = _new_check(rule, panel.labels[row], date, panel, "breach", figures)
     return replace(check, baseline_days=int(walk.series.usable[row].sum()), hours=hours)
+
+
+def _add_up_hours(
+    panel: HourlyPanel, walk: HourlyWalk, zone: ZoneInfo, row: int, since: int, until: int | None
+) -> tuple[tuple[str, float, float, float], ...]:
+    """What came and should have come, hour by hour, from before a spell to after it."""
+    begin = max(0, since - HOURS_BEFORE)
+    end = panel.over if until is None else min(panel.over, until + HOURS_AFTER)
+    return tuple(
+        (
+            _say_hour(panel.starts[hour] + dt.timedelta(hours=1), zone),
+            round(measured.came, 2),
+            round(measured.expected, 2),
+            round(measured.deviation, 2),
+        )
+        for hour in range(begin, end)
+        for measured in (walk.measure(row, begin, hour + 1, panel.over - 1),)
+    )
 
 
 def _join(

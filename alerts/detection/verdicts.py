@@ -34,6 +34,8 @@ class Hours:
     Both are ISO texts with the property's offset. `came` and `expected` are of the check's day, so far, and `begun` the
     carts or checkouts they belong to (None for totals), `deviation` the standard deviation of what should have come;
     `seen_until` is the end of the last hour that counts. `decides`: the verdict rests on them, not on the whole day.
+    `so_far`: by the end of each hour from some hours before `since` on, what had come from the first of them on, what
+    should have, and its standard deviation.
     """
 
     since: str
@@ -44,6 +46,11 @@ class Hours:
     expected: float
     deviation: float
     decides: bool = True
+    so_far: tuple[tuple[str, float, float, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        # as read from JSON
+        object.__setattr__(self, "so_far", tuple((str(at), came, due, spread) for at, came, due, spread in self.so_far))
 
 
 @dataclass(frozen=True)

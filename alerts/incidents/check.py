@@ -46,6 +46,7 @@ from warehouse.transaction import read_refused_models
 log = logging.getLogger(__name__)
 
 # What the chart shows before the incident.
+_USUAL_DEVIATIONS = 2.0
 _CHART_DAYS = 42
 # Somebody may answer while a check works out what it needs; so often it starts again from what is then known.
 _REHEARSALS = 3
@@ -403,7 +404,10 @@ class _RuleCheck:
 
     def _list_points(self, incident: Incident, rule: Rule) -> list[ChartPoint]:
         """What was observed and expected from some weeks before the incident on."""
-        days = {check.date for check in store.list_breaches(self.state, incident.incident_id)}
+        breaches = store.list_breaches(self.state, incident.incident_id)
+        days = {check.date for check in breaches}
+        if breaches[-1].hours is not None and breaches[-1].hours.decides and breaches[-1].hours.so_far:
+            return _to_hourly_points(breaches[-1].hours)
         since = min(days) - dt.timedelta(days=_CHART_DAYS)
         if rule.kind != "kpi":
             checks = store.list_checks(self.state, incident.fingerprint, since)
@@ -413,6 +417,21 @@ class _RuleCheck:
             for check in self.investigation.list_checks(rule, since, self.excluded)
             if check.fingerprint == incident.fingerprint and not check.is_provisional and check.date >= since
         ]
+
+
+def _to_hourly_points(hours: Hours) -> list[ChartPoint]:
+    """What had come by the end of each hour, around the begin of an incident that the hours alone tell."""
+    return [
+        ChartPoint(
+            date=at,
+            observed=came,
+            expected=due,
+            band_low=max(0.0, due - _USUAL_DEVIATIONS * spread),
+            band_high=due + _USUAL_DEVIATIONS * spread,
+            is_incident=at > hours.since and (hours.until is None or at <= hours.until),
+        )
+        for at, came, due, spread in hours.so_far
+    ]
 
 
 def _to_point(check: Check, incident_days: set[dt.date]) -> ChartPoint:

@@ -9,42 +9,42 @@ from typing import Any
 
 from alerts.messages.content import say_name
 from alerts.messages.facts import KpiFacts
-from alerts.text import cut, say_date
+from alerts.text import cut, say_date, say_hour
 
-_BACKGROUND, _INK, _MUTED, _GRID = "#ffffff", "#1f2933", "#52606d", "#e4e7eb"
-_OBSERVED, _BAND, _EXPECTED, _INCIDENT = "#1f4e79", "#9fb3c8", "#52606d", "#c81e1e"
+BACKGROUND, INK, MUTED, GRID = "#ffffff", "#1f2933", "#52606d", "#e4e7eb"
+OBSERVED, BAND, EXPECTED, INCIDENT = "#1f4e79", "#9fb3c8", "#52606d", "#c81e1e"
 _HALF_DAY = 12 * 60 * 60 * 1000
 
 _COLOR: dict[str, Any] = {
     "type": "nominal",
     "scale": {
         "domain": ["observed", "expected", "usual range", "incident"],
-        "range": [_OBSERVED, _EXPECTED, _BAND, _INCIDENT],
+        "range": [OBSERVED, EXPECTED, BAND, INCIDENT],
     },
     "legend": {"title": None, "orient": "bottom", "direction": "horizontal", "symbolType": "square"},
 }
-_CONFIG: dict[str, Any] = {
+CONFIG: dict[str, Any] = {
     "font": "DejaVu Sans",
     "view": {"stroke": None},
     "axis": {
         "labelFontSize": 20,
         "titleFontSize": 20,
-        "labelColor": _INK,
-        "titleColor": _MUTED,
-        "gridColor": _GRID,
-        "domainColor": _MUTED,
-        "tickColor": _MUTED,
+        "labelColor": INK,
+        "titleColor": MUTED,
+        "gridColor": GRID,
+        "domainColor": MUTED,
+        "tickColor": MUTED,
     },
     "title": {
         "fontSize": 28,
         "subtitleFontSize": 20,
-        "color": _INK,
-        "subtitleColor": _MUTED,
+        "color": INK,
+        "subtitleColor": MUTED,
         "subtitlePadding": 8,
     },
     "legend": {
         "labelFontSize": 20,
-        "labelColor": _INK,
+        "labelColor": INK,
         "symbolSize": 300,
         "symbolOpacity": 1,
         "columnPadding": 24,
@@ -63,33 +63,43 @@ def draw_incident(facts: KpiFacts) -> bytes:
 
 def describe_chart(facts: KpiFacts) -> dict[str, Any]:
     """The chart in Vega-Lite. A band with one edge is drawn to the edge of the plot."""
-    values = [_to_row(asdict(point), facts.period_days) for point in facts.points]
+    is_hourly = any("T" in point.date for point in facts.points)
+    half = _HALF_DAY // 24 if is_hourly else _HALF_DAY
+    values = [_to_row(asdict(point), 1 if is_hourly else facts.period_days, half) for point in facts.points]
     domain = _value_domain(values)
+    unit = "usd" if facts.unit == "usd" else "count" if is_hourly else facts.unit
+    what = "purchases so far" if is_hourly and facts.hours and facts.hours.begun is not None else facts.kpi
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
         "data": {"values": values},
         "width": 740,
         "height": 360,
         "padding": 20,
-        "background": _BACKGROUND,
+        "background": BACKGROUND,
         "title": {
             "text": cut(say_name(facts.title, facts.dimension_value), 46),
             "subtitle": _subtitle(facts),
             "anchor": "start",
             "offset": 14,
         },
-        "layer": _make_layers(facts.unit, facts.kpi, domain),
-        "config": _CONFIG,
+        "layer": _make_layers(unit, f"{what} so far" if is_hourly and what == facts.kpi else what, domain, is_hourly),
+        "config": CONFIG,
     }
 
 
-def _make_layers(unit: str, kpi: str, domain: list[float] | None) -> list[dict[str, Any]]:
+def _make_layers(unit: str, kpi: str, domain: list[float] | None, is_hourly: bool) -> list[dict[str, Any]]:
     # Dates have no zone: drawn as UTC, or a chart made west of Greenwich would be a day off.
     x: dict[str, Any] = {
         "field": "date",
         "type": "temporal",
         "scale": {"type": "utc"},
-        "axis": {"format": "%-d %b", "tickCount": 6, "title": None, "grid": False, "labelFlush": False},
+        "axis": {
+            "format": "%H:%M" if is_hourly else "%-d %b",
+            "tickCount": 6,
+            "title": None,
+            "grid": False,
+            "labelFlush": False,
+        },
     }
     scale = {"zero": False, "nice": False, "domain": domain} if domain else {"zero": False}
     y_axis = {
@@ -108,7 +118,7 @@ def _make_layers(unit: str, kpi: str, domain: list[float] | None) -> list[dict[s
     return [
         {
             "transform": [{"filter": "datum.is_incident"}],
-            "mark": {"type": "rect", "color": _INCIDENT, "opacity": 0.14},
+            "mark": {"type": "rect", "color": INCIDENT, "opacity": 0.14},
             "encoding": {"x": {**x, "field": "start"}, "x2": {"field": "end"}},
         },
         draw(
@@ -132,14 +142,14 @@ def _make_layers(unit: str, kpi: str, domain: list[float] | None) -> list[dict[s
     ]
 
 
-def _to_row(point: dict[str, Any], period_days: int) -> dict[str, Any]:
+def _to_row(point: dict[str, Any], period_days: int, half: int) -> dict[str, Any]:
     date = dt.datetime.fromisoformat(point["date"]).replace(tzinfo=dt.UTC)
     middle = int(date.timestamp() * 1000)
     return {
         **point,
         "date": middle,
-        "start": middle - _HALF_DAY - (period_days - 1) * 2 * _HALF_DAY,
-        "end": middle + _HALF_DAY,
+        "start": middle - half - (period_days - 1) * 2 * half,
+        "end": middle + half,
         "low": point["band_low"],
         "high": point["band_high"],
     }
@@ -168,6 +178,10 @@ def _words(column: str) -> str:
 
 
 def _subtitle(facts: KpiFacts) -> str:
+    if facts.hours is not None and facts.hours.decides and facts.hours.so_far:
+        until = "" if facts.hours.until is None else f" to {say_hour(facts.hours.until)}"
+        begin = say_hour(facts.hours.since, with_date=True)
+        return f"Incident (red): from {begin}{until}" if until else f"Incident (red): since {begin}"
     first, last = facts.standing.first_seen_date, facts.standing.last_seen_date
     if first == last:
         return f"Incident (red): {say_date(first)}"

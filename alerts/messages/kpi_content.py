@@ -67,7 +67,7 @@ def describe_briefly(facts: KpiFacts) -> Content:
     full = describe_kpi(facts)
     lines = []
     if facts.causes is not None and facts.causes.impact is not None:
-        lines.append(Line("Lost so far", None, _say_cost(facts.causes.impact)))
+        lines.append(Line("Lost" if facts.standing.is_over else "Lost so far", None, _say_cost(facts.causes.impact)))
     drivers = facts.causes.drivers if facts.causes is not None else []
     if drivers and drivers[0].is_significant:
         driver = drivers[0]
