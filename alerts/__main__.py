@@ -19,14 +19,14 @@ from alerts.detection.panel import check_columns
 from alerts.incidents import store
 from alerts.incidents.answers import Answer, answer
 from alerts.incidents.sending import deliver_outbox
-from alerts.job import AlertReport, check_and_send, follow_up
+from alerts.job import AlertReport, check_and_send, follow_up, report_week
 from alerts.rules.book import RuleBook
 from alerts.rules.loading import load_rules
 from alerts.state import open_alerts
 from alerts.text import say_value
 from foundation.command import run_command, whole_number
 from foundation.connect import open_published
-from foundation.errors import SettingsError
+from foundation.errors import SettingsError, UsageError
 from foundation.settings import Settings
 
 
@@ -49,6 +49,9 @@ def _make_parser() -> argparse.ArgumentParser:
         "follow-up", help="end snoozes, escalate, check that the pipeline has run, deliver what waits"
     )
     follow.set_defaults(run=_follow_up)
+    week = commands.add_parser("week", help="send the weekly report now, whatever the day")
+    week.add_argument("--monday", type=dt.date.fromisoformat, help="of the week (default: the last whole one)")
+    week.set_defaults(run=_week)
     commands.add_parser("list", help="show all incidents").set_defaults(run=_list)
     show = commands.add_parser("show", help="show an incident's message and its history")
     show.add_argument("incident")
@@ -140,6 +143,19 @@ def _say_report(report: AlertReport) -> str:
 
 def _say_delivery(report: AlertReport) -> str:
     return f"{report.sent} sent, {report.rendered} rendered, {report.pending} pending, {report.resolved} resolved"
+
+
+def _week(options: argparse.Namespace, settings: Settings) -> int:
+    moment = dt.datetime.now(settings.zone)
+    monday = options.monday or moment.date() - dt.timedelta(days=moment.weekday() + 7)
+    if monday.weekday():
+        raise UsageError(f"{monday} is not a Monday")
+    facts = report_week(settings, run_id="by hand", moment=moment, monday=monday)
+    if facts is None:
+        raise UsageError(f"{monday + dt.timedelta(days=6)}, the week's Sunday, is not published")
+    deliver_outbox(settings)
+    print(message_path(settings, facts.incident_id).read_text(encoding="utf-8"))
+    return 0
 
 
 def _list(options: argparse.Namespace, settings: Settings) -> int:

@@ -13,8 +13,11 @@ from alerts.incidents.check import Decision, check_rules
 from alerts.incidents.escalation import escalate_and_wake, set_clock_right
 from alerts.incidents.runs import check_schedule, report_success
 from alerts.incidents.sending import deliver_outbox
+from alerts.incidents.weekly import find_due_week, gather_week, queue_week
+from alerts.messages.facts import WeekFacts
 from alerts.rules.loading import load_usable_rules
 from alerts.state import open_alerts
+from foundation.connect import open_published
 from foundation.settings import Settings
 
 
@@ -75,8 +78,30 @@ def follow_up(settings: Settings, *, run_id: str, as_of: dt.datetime | None = No
         touched = set(escalate_and_wake(state, settings, rules, run_id=run_id, moment=moment))
         if (missed := check_schedule(state, settings, moment=moment)) is not None:
             touched.add(missed)
+    report_week(settings, run_id=run_id, moment=moment)
     delivery = deliver_outbox(settings)
     return make_report(settings, run_id, delivery, Decision(touched=touched))
+
+
+def report_week(
+    settings: Settings, *, run_id: str, moment: dt.datetime, monday: dt.date | None = None
+) -> WeekFacts | None:
+    """Queue the report of a week: the last one if it is due, or the one that begins on `monday`, due or not.
+
+    What is said is gathered before the state file is locked. None where no report is due, or the week's Sunday is not
+    published.
+    """
+    with open_alerts(settings) as state:
+        week = monday or find_due_week(state, settings, moment=moment)
+    if week is None or not settings.published_path.exists():
+        return None
+    book = load_usable_rules(settings.alert_rules).book
+    with open_published(settings) as warehouse, open_alerts(settings) as state:
+        facts = gather_week(warehouse, state, book, week, run_id=run_id)
+    if facts is not None:
+        with open_alerts(settings) as state:
+            queue_week(state, settings, facts)
+    return facts
 
 
 def end_run(

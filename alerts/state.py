@@ -115,7 +115,7 @@ TABLES = (
     create table if not exists alert_outbox (
         outbox_id integer primary key,
         idempotency_key text not null unique,  -- one message per incident, event and channel, ever
-        incident_id text not null references alert_incidents (incident_id),
+        incident_id text not null,      -- or the name of a weekly report
         channel text not null,          -- slack, email, webhook
         kind text not null,             -- parent, update (of the parent), reply
         event text not null,            -- what happened; see alert_events

@@ -175,6 +175,12 @@ class SlackSettings(BaseModel):
 class MailSettings(BaseModel):
     """Mail."""
 
+    weekly_report: bool = Field(
+        default=True, description="On Mondays from 08:00 `alert_followup` sends a report of the week to Slack and by mail."
+    )
+    weekly_report_channel: OneLine | None = Field(
+        default=None, description="Slack channel of the weekly report; unset: that of the alerts."
+    )
     alert_email_to: MailAddresses | None = Field(
         default=None, description="Comma-separated addresses that get the alerts."
     )

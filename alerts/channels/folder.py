@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -14,8 +15,9 @@ from alerts.channels.protocol import Channel, Outgoing, Posted
 from alerts.messages.block_kit import render_event, render_incident
 from alerts.messages.chart import describe_chart, draw_incident
 from alerts.messages.describing import describe_incident
-from alerts.messages.facts import KpiFacts
+from alerts.messages.facts import Facts, KpiFacts, WeekFacts
 from alerts.messages.page import render_page
+from alerts.messages.week_chart import describe_week_chart, draw_week
 from foundation.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -53,7 +55,7 @@ class Folder(Channel):
             # what a reply can show is the chart of the incident's own message
             return replace(message, chart=drawn if drawn.exists() else None)
         facts = message.facts
-        chart, chart_hash = _draw(facts, folder) if isinstance(facts, KpiFacts) and facts.points else (None, None)
+        chart, chart_hash = _draw(facts, folder)
         path = message_path(self._settings, message.incident_id)
         shown = render_incident(facts, with_buttons=self._settings.slack_signing_secret is not None)
         _write(path, (shown.plain + "\n").encode())
@@ -86,14 +88,21 @@ def message_path(settings: Settings, incident_id: str) -> Path:
     return message_dir(settings, incident_id) / "message.txt"
 
 
-def _draw(facts: KpiFacts, folder: Path) -> tuple[Path | None, str | None]:
-    """The chart's file, drawn only where it would differ from the one that is there; None when it cannot be drawn."""
+def _draw(facts: Facts, folder: Path) -> tuple[Path | None, str | None]:
+    """The chart's file, drawn only where it would differ from the one that is there; None when it cannot be drawn, and
+    where there is nothing to draw."""
     path, mark = folder / "chart.png", folder / ".chart"
     try:
-        chart_hash = hashlib.sha256(json.dumps(describe_chart(facts)).encode()).hexdigest()
+        if isinstance(facts, WeekFacts):
+            chart, draw = describe_week_chart(facts), partial(draw_week, facts)
+        elif isinstance(facts, KpiFacts) and facts.points:
+            chart, draw = describe_chart(facts), partial(draw_incident, facts)
+        else:
+            return None, None
+        chart_hash = hashlib.sha256(json.dumps(chart).encode()).hexdigest()
         if not path.exists() or not mark.exists() or mark.read_text(encoding="utf-8") != chart_hash:
             mark.unlink(missing_ok=True)
-            _write(path, draw_incident(facts))
+            _write(path, draw())
             _write(mark, chart_hash.encode())
     except Exception:
         # Whatever fails in a drawing library must not hold back the message.

@@ -33,7 +33,7 @@ _TLS_PORT = 465
 
 
 # How the figures of a known incident move is told where it can be ignored; a mail is for what somebody should look at.
-_MAILED = {"opened", "reopened", "woken", "escalated", "expected", "withdrawn", "resolved", "folded_away"}
+_MAILED = {"opened", "reopened", "woken", "escalated", "expected", "withdrawn", "resolved", "folded_away", "week"}
 
 
 class Mail(Channel):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, Protocol, Self
 
 from alerts.channels.errors import MessageRefusedError
-from alerts.messages.facts import EventFacts, KpiFacts, RunFacts
+from alerts.messages.facts import EventFacts, Facts
 from foundation.settings import Settings
 
 
@@ -24,7 +24,7 @@ class Outgoing:
     number: int
     incident_id: str
     event: str
-    facts: KpiFacts | RunFacts
+    facts: Facts
     news: EventFacts | None
     queued_at: dt.datetime
     chart: Path | None = None

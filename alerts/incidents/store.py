@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from alerts.detection.verdicts import Check, Figures, Hours
-from alerts.messages.facts import RUN_KINDS, KpiFacts, RunFacts, from_json_values, to_json_values
+from alerts.messages.facts import RUN_KINDS, KpiFacts, RunFacts, WeekFacts, from_json_values, to_json_values
 from alerts.rules.book import Direction
 from foundation.errors import FunnelhouseError
 
@@ -497,7 +497,9 @@ def save_facts(state: sqlite3.Connection, facts: KpiFacts | RunFacts) -> None:
 def read_facts(state: sqlite3.Connection, incident_id: str) -> KpiFacts | RunFacts | None:
     """The facts last saved for an incident; None when no message was ever due."""
     row = state.execute("select facts from alert_facts where incident_id = ?", (incident_id,)).fetchone()
-    return from_json_values(json.loads(row["facts"])) if row is not None else None
+    facts = from_json_values(json.loads(row["facts"])) if row is not None else None
+    assert not isinstance(facts, WeekFacts)  # a week is no incident
+    return facts
 
 
 def read_heartbeat(state: sqlite3.Connection, dag_id: str) -> Heartbeat | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from alerts.messages.content import Content
 from alerts.messages.describing import describe_event, describe_incident
-from alerts.messages.facts import EventFacts, KpiFacts, RunFacts
+from alerts.messages.facts import EventFacts, Facts, KpiFacts
 from alerts.messages.kpi_content import describe_briefly
 from alerts.messages.plain import as_make_command, to_plain
 from alerts.text import LINK_LIMIT, cut, escape, escape_code, escape_name, measure, one_line, quote_url
@@ -43,7 +43,7 @@ class Message:
         return [*self.blocks[:place], image, *self.blocks[place:]]
 
 
-def render_incident(facts: KpiFacts | RunFacts, *, with_buttons: bool = False) -> Message:
+def render_incident(facts: Facts, *, with_buttons: bool = False) -> Message:
     """An incident's own message for Slack, to be read in five seconds; `plain` is all that is known."""
     content = describe_incident(facts)
     buttons_for = facts.incident_id if with_buttons and not facts.standing.is_over else None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from alerts.messages.content import Content
-from alerts.messages.facts import EventFacts, KpiFacts, RunFacts
+from alerts.messages.facts import EventFacts, Facts, RunFacts, WeekFacts
 from alerts.messages.kpi_content import describe_kpi, say_kpi_event
 from alerts.messages.run_content import describe_run, say_run_event
+from alerts.messages.week_content import describe_week
 
 _EVENT_SIGN = {
     "acknowledged": "👀",
@@ -22,8 +23,10 @@ _EVENT_SIGN = {
 }
 
 
-def describe_incident(facts: KpiFacts | RunFacts) -> Content:
-    """An incident's own message, as it stands now."""
+def describe_incident(facts: Facts) -> Content:
+    """An incident's own message, as it stands now; or the weekly report."""
+    if isinstance(facts, WeekFacts):
+        return describe_week(facts)
     return describe_run(facts) if isinstance(facts, RunFacts) else describe_kpi(facts)
 
 

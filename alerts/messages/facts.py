@@ -13,6 +13,7 @@ BROKEN_CHANNEL = "broken_channel"
 BAD_RULE = "bad_rule"
 REFUSED_MODEL = "refused_model"
 UNREADABLE_FILE = "unreadable_file"
+WEEK = "week"  # the weekly report
 RUN_KINDS = (
     "task_failure",
     "missed_schedule",
@@ -122,6 +123,75 @@ class RunFacts(IncidentFacts):
 
 
 @dataclass(frozen=True)
+class WeekKpi:
+    """A KPI of a week, in the rule's unit, beside the weeks before it.
+
+    `values` are the weeks', oldest first, this one last; None where a week lacks days. `low` and `high` bound what
+    such weeks usually bring; None where too few of them are known.
+    """
+
+    title: str
+    unit: str
+    values: list[float | None]
+    low: float | None
+    high: float | None
+
+    @property
+    def value(self) -> float | None:
+        """Of the week that is reported."""
+        return self.values[-1]
+
+    @property
+    def is_unusual(self) -> bool:
+        """Whether the week lies outside what is usual."""
+        if self.value is None or self.low is None or self.high is None:
+            return False
+        # where all weeks were alike, only the last digit of a sum differs
+        slack = 1e-9 * abs(self.value)
+        return not self.low - slack <= self.value <= self.high + slack
+
+
+@dataclass(frozen=True)
+class WeekIncident:
+    """An incident of the week; `lost_usd` is its estimated cost over all its days, None where none is estimated."""
+
+    title: str
+    subject: str | None
+    first: str
+    last: str
+    is_over: bool
+    lost_orders: float | None
+    lost_usd: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeekFacts(IncidentFacts):
+    """A week, from Monday to Sunday; `mondays` are those of the weeks of each KPI's values."""
+
+    mondays: list[str]
+    kpis: list[WeekKpi]
+    incidents: list[WeekIncident] = field(default_factory=list)
+    opportunity: str | None = None
+    quality: list[str] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> WeekFacts:
+        """Read plain values, as `dataclasses.asdict` makes them."""
+        return cls(
+            **{
+                **values,
+                "standing": Standing(**values["standing"]),
+                "kpis": [WeekKpi(**each) for each in values["kpis"]],
+                "incidents": [WeekIncident(**each) for each in values["incidents"]],
+            }
+        )
+
+
+Facts = KpiFacts | RunFacts | WeekFacts
+
+
+@dataclass(frozen=True)
 class EventFacts:
     """One change in an incident's life, told as a reply in its thread. `facts` is the incident as it stands then."""
 
@@ -133,12 +203,14 @@ class EventFacts:
     facts: KpiFacts | RunFacts
 
 
-def to_json_values(facts: KpiFacts | RunFacts) -> dict[str, Any]:
+def to_json_values(facts: IncidentFacts) -> dict[str, Any]:
     """Plain values, in one level but for lists: how facts lie in the state file, and what a webhook gets.
 
-    Both kinds have the same keys.
+    A KPI's and a run's have the same keys; a week's are its own.
     """
     flat = asdict(facts)
+    if isinstance(facts, WeekFacts):
+        return flat
     for nested in ("standing", "figures"):
         flat |= flat.pop(nested, {})
     if isinstance(facts, KpiFacts):
@@ -147,8 +219,10 @@ def to_json_values(facts: KpiFacts | RunFacts) -> dict[str, Any]:
     return {**_OF_NO_KPI, "rule": facts.kind, "dag_id": subject, "task_id": part, **flat}
 
 
-def from_json_values(values: dict[str, Any]) -> KpiFacts | RunFacts:
+def from_json_values(values: dict[str, Any]) -> Facts:
     """Read what `to_json_values` made."""
+    if values["kind"] == WEEK:
+        return WeekFacts.from_dict(values)
     standing = _pick(Standing, values)
     if values["kind"] in RUN_KINDS:
         named = _names_of(RunFacts, values)
