@@ -43,6 +43,11 @@ class ExportSettings(BaseModel):
     bigquery_billing_project: OneLine | None = Field(
         default=None, description="Project that requests to BigQuery are counted against; unset: the source's own."
     )
+    bigquery_appends: bool = Field(
+        default=True,
+        description="Ask BigQuery by a query for what was appended to an intraday table since the last run, if the "
+        "account may run queries; else, and if false, the table is read as a whole.",
+    )
     bigquery_endpoint: WebAddress | None = Field(
         default=None, description="A private endpoint of BigQuery's REST API; unset: Google's public one."
     )
@@ -176,7 +181,8 @@ class MailSettings(BaseModel):
     """Mail."""
 
     weekly_report: bool = Field(
-        default=True, description="On Mondays from 08:00 `alert_followup` sends a report of the week to Slack and by mail."
+        default=True,
+        description="On Mondays from 08:00 `alert_followup` sends a report of the week to Slack and by mail.",
     )
     weekly_report_channel: OneLine | None = Field(
         default=None, description="Slack channel of the weekly report; unset: that of the alerts."
@@ -299,6 +305,11 @@ class Settings(
     def lake_dir(self) -> Path:
         """One folder `event_date=YYYY-MM-DD` per day: Parquet files and `_manifest.json`."""
         return self.home / "lake" / "events"
+
+    @property
+    def bigquery_dir(self) -> Path:
+        """What was read of growing BigQuery tables."""
+        return self.home / "bigquery"
 
     @property
     def quarantine_dir(self) -> Path:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import logging
 import re
 import sys
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from google.api_core.exceptions import (
+    BadRequest,
     Forbidden,
     GatewayTimeout,
     GoogleAPICallError,
@@ -29,10 +32,12 @@ from google.api_core.exceptions import (
 )
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
 from google.cloud import bigquery
+from numpy.typing import NDArray
 from requests.exceptions import ContentDecodingError, RequestException
 from tqdm import tqdm
 
 from foundation.settings import Settings
+from ingest.appended import Kept, KeptRows, describe_columns
 from ingest.names import ImpossibleNameError, parse_table_name
 from ingest.source import FetchError, ListedFile, Listing, SourceError, SourceTable
 from warehouse.lake import SourceFile
@@ -49,6 +54,10 @@ _LISTING_THREADS = 8
 _FETCH_ATTEMPTS = 3
 _SECONDS_PER_REQUEST = 120.0
 _ROWS_PER_LOG_LINE = 250_000
+# By then what was appended is there to be read, and the clocks of two machines agree.
+_SETTLED_AFTER = dt.timedelta(minutes=2)
+_QUERY_SECONDS = 300.0
+_QUERY_WAIT_MS = 20_000
 
 
 def _is_passing(error: Exception) -> bool:
@@ -107,8 +116,9 @@ class _State:
 class BigQuerySource:
     """An export in a dataset, `bigquery://project.dataset`, read with application-default credentials.
 
-    It asks for metadata and rows only (tables.list, tables.get, tabledata.list): no query runs, and reading the dataset
-    is the only permission needed.
+    It asks for metadata and rows only (tables.list, tables.get, tabledata.list): reading the dataset is the only
+    permission needed. Of an intraday table it asks by a query for what was appended since the last time, if the account
+    may run queries; else it reads the day again, since pages of rows have no order that could be gone on with.
     """
 
     def __init__(self, settings: Settings, *, progress: bool = False) -> None:
@@ -122,6 +132,8 @@ class BigQuerySource:
             )
         self._dataset = bigquery.DatasetReference(project, dataset)
         self._progress = progress
+        self._kept = KeptRows(settings.bigquery_dir)
+        self._may_query = settings.bigquery_appends
         self._retry = _RETRY
         self._listed: tuple[str, ...] = ()
         self._may_read_some: bool | None = None  # None: has not mattered yet
@@ -178,6 +190,7 @@ class BigQuerySource:
             if state is not None
         ]
         self._listed = tuple(table.name for table in tables)
+        self._kept.forget_others(self._listed)
         if not tables:
             detail = f" First: {impossible[0]}." if impossible else ""
             raise SourceError(
@@ -213,6 +226,8 @@ class BigQuerySource:
                         what_to_do="export the whole events table, or delete this one",
                         is_final=True,
                     )
+                if (appended := self._fetch_appended(file, before, target)) is not None:
+                    return appended
                 try:
                     rows, sha256 = self._read(file.name, before, target)
                 except duckdb.Error as error:
@@ -315,6 +330,58 @@ class BigQuerySource:
 
     def _read(self, table_id: str, state: _State, target: Path) -> tuple[int, str]:
         """Write the rows of a table to `target`; returns their number and a hash that is the same in any order."""
+        rows, sums = self._write(table_id, state, target, lambda each: self._get_pages(each, table_id))
+        return rows, _hash_rows(state, rows, sums)
+
+    def _fetch_appended(self, file: ListedFile, before: _State, target: Path) -> SourceFile | None:
+        """An intraday table as it was two minutes ago: the rows that are kept of it, and those appended since.
+
+        None where it has to be read as a whole. What is younger than the two minutes is left to the next run, which
+        therefore does not take the table for unchanged.
+        """
+        if not self._may_query or "_intraday_" not in file.name or before.created_at is None:
+            return None
+        until = dt.datetime.now(dt.UTC) - _SETTLED_AFTER
+        if until <= dt.datetime.fromisoformat(before.created_at):
+            return None
+        columns = describe_columns(_list_columns(before))
+        kept = self._kept.find(file.name, created_at=before.created_at, columns=columns)
+        sql = _write_appends(self._dataset, file.name, before, None if kept is None else kept.until, until)
+        try:
+            rows, sums = self._write(file.name, before, target, lambda each: self._get_results(each, sql), kept=kept)
+        except (BadRequest, Forbidden, NotFound, duckdb.Error) as error:
+            if _is_about_all_tables(error):
+                raise
+            self._may_query = False
+            self._kept.drop(file.name)
+            logger.info("%s is read as a whole: %s", file.name, _first_line(error))
+            return None
+        if kept is not None and rows < kept.counted:
+            logger.warning("%s is read as a whole: %d rows were appended, %d counted", file.name, rows, kept.counted)
+            self._kept.drop(file.name)
+            return None
+        low, high = (int(each) for each in sums)
+        self._kept.keep(
+            file.name,
+            target,
+            Kept(before.created_at, columns, until.isoformat(), rows, (low, high), before.rows, file=""),
+        )
+        listed = self._describe(file.name, before)
+        modified = listed.modified_at
+        if modified is not None and until <= dt.datetime.fromisoformat(modified):
+            modified = until.isoformat()
+        return SourceFile(file.name, listed.size_bytes, modified, listed.etag, _hash_rows(before, rows, sums))
+
+    def _write(
+        self,
+        table_id: str,
+        state: _State,
+        target: Path,
+        get_pages: Callable[[duckdb.DuckDBPyConnection], Iterator[str]],
+        *,
+        kept: Kept | None = None,
+    ) -> tuple[int, NDArray[np.uint64]]:
+        """Write the kept rows and those of the pages to `target`; their number and the sums of their hashes."""
         select = write_select(state.columns)
         rows, sums = 0, np.zeros(2, dtype=np.uint64)
         show_bar = self._progress and sys.stderr.isatty()
@@ -323,7 +390,11 @@ class BigQuerySource:
             tqdm(total=state.rows, unit="row", desc=table_id, leave=False, disable=not show_bar) as bar,
             _RowGroups(target, _to_arrow(connection, select, "{}").drop(_HASHES).schema) as groups,
         ):
-            for text in self._get_pages(connection, table_id):
+            if kept is not None:
+                rows, sums = kept.rows, np.array(kept.sums, dtype=np.uint64)
+                for batch in pq.ParquetFile(self._kept.path(kept)).iter_batches():
+                    groups.add(pa.Table.from_batches([batch]))
+            for text in get_pages(connection):
                 page = _to_arrow(connection, select, text)
                 # sums wrap around on purpose
                 sums += np.array([page[name].to_numpy().sum(dtype=np.uint64) for name in _HASHES], dtype=np.uint64)
@@ -332,8 +403,7 @@ class BigQuerySource:
                 if not show_bar and rows // _ROWS_PER_LOG_LINE < (rows + page.num_rows) // _ROWS_PER_LOG_LINE:
                     logger.info("%s: %d of %d rows read", table_id, rows + page.num_rows, state.rows)
                 rows += page.num_rows
-        columns = "\n".join(repr(column.to_api_repr()) for column in state.columns)
-        return rows, hashlib.sha256(f"{columns}\n{rows}\n{sums[0]}\n{sums[1]}".encode()).hexdigest()
+        return rows, sums
 
     def _get_pages(self, connection: duckdb.DuckDBPyConnection, table_id: str) -> Iterator[str]:
         """The pages of tabledata.list as the JSON that BigQuery sent.
@@ -341,33 +411,62 @@ class BigQuerySource:
         The client's own iterators make a Python object of every value, which takes most of the time and memory.
         """
         parameters: dict[str, Any] = {**_PAGE_OPTIONS}
-
-        def parse(body: bytes) -> tuple[str, str | None]:
-            text = body.decode("utf-8")
-            try:
-                kind, token = connection.execute(_SELECT_NEXT, [text]).fetchall()[0]
-            except duckdb.InvalidInputException as error:
-                raise ValueError(str(error)) from None
-            if kind != "OBJECT":
-                raise ValueError("not an object")
-            return text, token
-
         while True:
-            text, token = self._ask(f"{self._dataset.table(table_id).path}/data", parameters, parse)
-            yield text
-            if not token:
+            page = self._ask(
+                f"{self._dataset.table(table_id).path}/data", parameters, lambda body: _parse_page(connection, body)
+            )
+            yield page.text
+            if not page.token:
                 return
-            parameters["pageToken"] = token
+            parameters["pageToken"] = page.token
 
-    def _ask(self, path: str, parameters: dict[str, Any], parse: Callable[[bytes], _Parsed]) -> _Parsed:
-        """What BigQuery answers to a GET; `parse` raises ValueError for what BigQuery cannot have sent.
+    def _get_results(self, connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[str]:
+        """The pages of a query's result, once it is there, as the JSON that BigQuery sent; rows are as in tables."""
+        path = f"/projects/{self._client.project}/queries"
+        order = {
+            "query": sql,
+            "useLegacySql": False,
+            "maxResults": _PAGE_ROWS,
+            "formatOptions": {"useInt64Timestamp": True},
+            "requestId": str(uuid.uuid4()),  # asked again after a lost answer, it runs once
+            "timeoutMs": _QUERY_WAIT_MS,
+        }
+        page = self._ask(path, {}, lambda body: _parse_page(connection, body), order=order)
+        deadline = time.monotonic() + _QUERY_SECONDS
+        while True:
+            if page.is_complete:
+                yield page.text
+                if not page.token:
+                    return
+            elif time.monotonic() > deadline:
+                raise BadRequest(f"the query is not done after {_QUERY_SECONDS:g} s")
+            parameters = {**_PAGE_OPTIONS, "timeoutMs": _QUERY_WAIT_MS, "location": page.location}
+            parameters |= {"pageToken": page.token} if page.token else {}
+            parameters = {name: value for name, value in parameters.items() if value is not None}
+            page = self._ask(f"{path}/{page.job_id}", parameters, lambda body: _parse_page(connection, body))
+
+    def _ask(
+        self,
+        path: str,
+        parameters: dict[str, Any],
+        parse: Callable[[bytes], _Parsed],
+        *,
+        order: dict[str, Any] | None = None,
+    ) -> _Parsed:
+        """What BigQuery answers to a GET, or to a POST of `order`; `parse` raises ValueError for what it cannot send.
 
         The client's own calls take such an answer for a good one: they raise whatever comes of it, and ask only once.
         """
 
         def ask() -> _Parsed:
             body = self._client._connection.api_request(
-                method="GET", path=path, query_params=parameters, expect_json=False, timeout=_SECONDS_PER_REQUEST
+                method="GET" if order is None else "POST",
+                path=path,
+                query_params=parameters,
+                data=None if order is None else json.dumps(order),
+                content_type=None if order is None else "application/json",
+                expect_json=False,
+                timeout=_SECONDS_PER_REQUEST,
             )
             try:
                 return parse(body)
@@ -459,7 +558,10 @@ def write_select(columns: Sequence[Any]) -> str:
     )
 
 
-_SELECT_NEXT = "select json_type($1), json_extract_string($1, '$.pageToken')"
+_SELECT_NEXT = """
+    select json_type($1), json_extract_string($1, '$.pageToken'), json_extract_string($1, '$.jobComplete'),
+        json_extract_string($1, '$.jobReference.jobId'), json_extract_string($1, '$.jobReference.location')
+"""
 _PAGE = '{"rows":["JSON"]}'
 _FIELDS = '{"f":[{"v":"VARCHAR"}]}'
 _VALUES = '[{"v":"VARCHAR"}]'
@@ -496,6 +598,47 @@ def _pack(record: Any, fields: str, depth: int) -> str:
 
 def _number(fields: Sequence[Any]) -> Iterator[tuple[int, Any]]:
     return enumerate(fields, start=1)
+
+
+@dataclass(frozen=True)
+class _Page:
+    """A page as BigQuery sent it, and where the next one is; of a query also whether it is done, and its job."""
+
+    text: str
+    token: str | None
+    is_complete: bool
+    job_id: str | None
+    location: str | None
+
+
+def _parse_page(connection: duckdb.DuckDBPyConnection, body: bytes) -> _Page:
+    text = body.decode("utf-8")
+    try:
+        kind, token, complete, job_id, location = connection.execute(_SELECT_NEXT, [text]).fetchall()[0]
+    except duckdb.InvalidInputException as error:
+        raise ValueError(str(error)) from None
+    if kind != "OBJECT":
+        raise ValueError("not an object")
+    return _Page(text, token, complete != "false", job_id, location)
+
+
+def _list_columns(state: _State) -> str:
+    return "\n".join(repr(column.to_api_repr()) for column in state.columns)
+
+
+def _hash_rows(state: _State, rows: int, sums: NDArray[np.uint64]) -> str:
+    return hashlib.sha256(f"{_list_columns(state)}\n{rows}\n{sums[0]}\n{sums[1]}".encode()).hexdigest()
+
+
+def _write_appends(
+    dataset: bigquery.DatasetReference, table_id: str, state: _State, since: str | None, until: dt.datetime
+) -> str:
+    """The rows appended from `since` (None: ever) to before `until`:
+    https://cloud.google.com/bigquery/docs/reference/standard-sql/table-functions-built-in#appends"""
+    columns = ", ".join(f"`{column.name}`" for column in state.columns)
+    begin = "null" if since is None else f"timestamp '{since}'"
+    table = f"`{dataset.project}.{dataset.dataset_id}.{table_id}`"
+    return f"select {columns} from appends(table {table}, {begin}, timestamp '{until.isoformat()}')"
 
 
 def _parse_object(body: bytes) -> dict[str, Any]:

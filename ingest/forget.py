@@ -280,6 +280,8 @@ def _drop_validation_examples(settings: Settings) -> None:
     """Remove what validations have shown as examples: session ids hold device ids. The next run writes new pages."""
     for folder in (settings.docs_dir / "data_docs", settings.home / "validation" / "results"):
         shutil.rmtree(folder, ignore_errors=True)
+    # rows as BigQuery has them; the next run reads them again, and leaves out who is forgotten
+    shutil.rmtree(settings.bigquery_dir, ignore_errors=True)
     if not settings.state_path.exists():
         return
     with open_state(settings) as state:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import functools
 import hashlib
 import json
@@ -33,6 +34,14 @@ class Table:
     kind: str = "TABLE"
     modified_ms: int = 1_785_600_000_000
     is_streamed_into: bool = False
+    created_ms: int = 1_785_500_000_000
+    appended_at: list[dt.datetime] = field(default_factory=list)  # of the last rows; all others came at the creation
+
+    def append(self, other: Table, at: dt.datetime) -> None:
+        """Stream the rows of another table into this one."""
+        self.rows += other.rows
+        self.appended_at += [at] * len(other.rows)
+        self.modified_ms = int(at.timestamp() * 1000)
 
 
 @dataclass
@@ -59,6 +68,11 @@ class GoogleServer:
     billed_to: set[str | None] = field(default_factory=set)
     most_rows_per_page: int = 1000
     before_page: Callable[[str, int], None] = lambda table, start: None
+    may_query: bool = False  # whether the account may run queries
+    polls_before_done: int = 0  # of each query
+    queries: list[str] = field(default_factory=list)
+    rows_queried: int = 0
+    results: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def count(self, pattern: str) -> int:
         """How many requests matched."""
@@ -148,11 +162,13 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self._has_failed():
             return
         if self.path == "/token":
             self._answer({"access_token": "token-1", "expires_in": 3600, "token_type": "Bearer"})
+        elif self.path.partition("?")[0] == f"/bigquery/v2/projects/{PROJECT}/queries":
+            self._begin_query(json.loads(body))
         else:
             self._fail(404, "notFound", self.path)
 
@@ -186,6 +202,11 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def _answer_bigquery(self, path: str, query: dict[str, str]) -> None:
+        if (job := re.fullmatch(rf"projects/{PROJECT}/queries/(job_\d+)", path)) is not None:
+            assert query["location"] == "EU" and query["formatOptions.useInt64Timestamp"] == "True"
+            polls = self.google.count(rf"/queries/{job[1]}\?")
+            self._answer_results(job[1], int(query.get("pageToken", 0)), int(query["maxResults"]), polls=polls)
+            return
         root = f"projects/{PROJECT}/datasets/{DATASET}/tables"
         if path != root and not path.startswith(root + "/"):
             self._fail(404, "notFound", f"Not found: Dataset {path.split('/tables')[0]}")
@@ -229,11 +250,51 @@ class _Handler(BaseHTTPRequestHandler):
                     "schema": {"fields": table.columns},
                     "numRows": str(0 if table.is_streamed_into else len(table.rows)),
                     "numBytes": str(100 * len(table.rows)),
-                    "creationTime": "1785500000000",
+                    "creationTime": str(table.created_ms),
                     "lastModifiedTime": str(table.modified_ms),
                     **({"streamingBuffer": {"estimatedRows": "1"}} if table.is_streamed_into else {}),
                 }
             )
+
+    def _begin_query(self, order: dict[str, Any]) -> None:
+        """Run the one query that is known: rows appended to a table within a time."""
+        assert order["useLegacySql"] is False and order["formatOptions"] == {"useInt64Timestamp": True}
+        if not self.google.may_query:
+            self._fail(403, "accessDenied", "Access Denied: User does not have bigquery.jobs.create permission")
+            return
+        found = re.fullmatch(
+            rf"select (.+) from appends\(table `{PROJECT}\.{DATASET}\.(\w+)`, "
+            r"(?:null|timestamp '([^']+)'), timestamp '([^']+)'\)",
+            order["query"],
+        )
+        assert found is not None, order["query"]
+        table = self.google.tables[found[2]]
+        assert found[1] == ", ".join(f"`{column['name']}`" for column in table.columns)
+        created = dt.datetime.fromtimestamp(table.created_ms / 1000, dt.UTC)
+        times = [created] * (len(table.rows) - len(table.appended_at)) + table.appended_at
+        begin = created if found[3] is None else dt.datetime.fromisoformat(found[3])
+        end = dt.datetime.fromisoformat(found[4])
+        job = f"job_{len(self.google.queries)}"
+        self.google.queries.append(order["query"])
+        self.google.results[job] = [row for row, at in zip(table.rows, times, strict=True) if begin <= at < end]
+        self.google.rows_queried += len(self.google.results[job])
+        self._answer_results(job, 0, int(order["maxResults"]), polls=0)
+
+    def _answer_results(self, job: str, start: int, most: int, *, polls: int) -> None:
+        reference = {"projectId": PROJECT, "jobId": job, "location": "EU"}
+        if polls < self.google.polls_before_done:
+            self._answer({"jobComplete": False, "jobReference": reference})
+            return
+        rows = self.google.results[job]
+        stop = start + min(most, self.google.most_rows_per_page)
+        self._answer(
+            {
+                "jobComplete": True,
+                "jobReference": reference,
+                **({"rows": rows[start:stop]} if rows[start:stop] else {}),
+                **({"pageToken": str(stop)} if stop < len(rows) else {}),
+            }
+        )
 
     def _answer_storage(self, path: str, query: dict[str, str]) -> None:
         match = re.fullmatch(r"(?:/download)?/storage/v1/b/([^/]+)(?:/o(?:/(.+))?)?", path)
