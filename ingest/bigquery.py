@@ -218,14 +218,7 @@ class BigQuerySource:
                 logger.warning("%s: attempt %d to read failed: %s", file.name, attempt, reason)
                 time.sleep(0.2 * 2**attempt)
             try:
-                before = self._get_state(file.name)
-                if not before.columns:
-                    raise FetchError(
-                        file.name,
-                        "has no columns",
-                        what_to_do="export the whole events table, or delete this one",
-                        is_final=True,
-                    )
+                before = _require_columns(file.name, self._get_state(file.name))
                 if (appended := self._fetch_appended(file, before, target)) is not None:
                     return appended
                 try:
@@ -620,6 +613,13 @@ def _parse_page(connection: duckdb.DuckDBPyConnection, body: bytes) -> _Page:
     if kind != "OBJECT":
         raise ValueError("not an object")
     return _Page(text, token, complete != "false", job_id, location)
+
+
+def _require_columns(table_id: str, state: _State) -> _State:
+    if not state.columns:
+        what_to_do = "export the whole events table, or delete this one"
+        raise FetchError(table_id, "has no columns", what_to_do=what_to_do, is_final=True)
+    return state
 
 
 def _list_columns(state: _State) -> str:
