@@ -12,7 +12,7 @@ import yaml
 
 from expectations.scope import Scope
 from expectations.tables import create_tables, run_file, set_variables
-from foundation.connect import open_published
+from foundation.connect import insert_rows, open_published
 from foundation.errors import FunnelhouseError, NothingPublishedError
 from foundation.settings import Settings
 from warehouse.ga4_schema import EVENT_COLUMNS, REQUIRED_COLUMNS
@@ -96,8 +96,9 @@ def _read_quarantine_bounds(settings: Settings) -> dict[str, int]:
 def _fill_partitions(
     connection: duckdb.DuckDBPyConnection, settings: Settings, manifests: dict[dt.date, Manifest], changed: set[dt.date]
 ) -> None:
-    connection.executemany(
-        "insert into partitions values (?, ?, ?, ?, ?, ?, ?, ?)",
+    insert_rows(
+        connection,
+        "partitions",
         [
             (
                 date,
@@ -131,8 +132,7 @@ def _fill_lake_files(
         for date in changed
         for name in manifests[date].lake_files
     ]
-    if files:
-        connection.executemany("insert into lake_files values (?, ?, ?)", files)
+    insert_rows(connection, "lake_files", files)
 
 
 def _existing(path: Path, date: dt.date) -> Path:
@@ -183,8 +183,7 @@ def _fill_seen_drift(connection: duckdb.DuckDBPyConnection, manifests: dict[dt.d
         )
         for name, exported_as in columns.items()
     ]
-    if seen:
-        connection.executemany("insert into seen_drift values (?, ?, ?, ?)", seen)
+    insert_rows(connection, "seen_drift", seen)
 
 
 def _create_known_columns(connection: duckdb.DuckDBPyConnection) -> None:

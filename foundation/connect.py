@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -57,6 +58,16 @@ def open_build(settings: Settings, *, read_only: bool = False) -> Iterator[duckd
         raise NoBuildError(f"{settings.build_path} does not exist: no build has started; `make run` starts one")
     with _open(settings.build_path, settings, read_only=read_only) as connection:
         yield connection
+
+
+def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Insert rows, in the order of the table's columns, a column at a time: row by row each takes a millisecond."""
+    if not rows:
+        return
+    kinds = [row[1] for row in connection.execute(f"describe {table}").fetchall()]
+    places = ", ".join(f"unnest(cast(? as {kind}[]))" for kind in kinds)
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    connection.execute(f"insert into {table} select {places}", columns)
 
 
 @contextmanager

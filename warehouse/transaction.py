@@ -17,7 +17,7 @@ from typing import Any
 
 import duckdb
 
-from foundation.connect import open_build, open_published
+from foundation.connect import insert_rows, open_build, open_published
 from foundation.durable import sync
 from foundation.errors import FunnelhouseError
 from foundation.settings import Settings
@@ -390,14 +390,12 @@ def _write_ledger(connection: duckdb.DuckDBPyConnection, manifests: Any) -> None
         )
         for manifest in carry_unknown_columns(manifests)
     ]
-    if rows:
-        connection.executemany("insert into ops.ingest_ledger values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    insert_rows(connection, "ops.ingest_ledger", rows)
 
 
 def _write_touched_dates(connection: duckdb.DuckDBPyConnection, touched_dates: list[str]) -> None:
     connection.execute("create or replace table ops.touched_dates (event_date date)")
-    if touched_dates:
-        connection.executemany("insert into ops.touched_dates values (?)", [(day,) for day in touched_dates])
+    insert_rows(connection, "ops.touched_dates", [(day,) for day in touched_dates])
 
 
 def _copy_state(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
@@ -420,6 +418,16 @@ def _copy_state(connection: duckdb.DuckDBPyConnection, settings: Settings) -> No
             definition = ", ".join(f'"{column}" {kind}' for column, kind in columns)
             connection.execute(f'create or replace table ops."{name}" ({definition})')
             rows = state.execute(f'select * from "{name}"').fetchall()
-            if rows:
-                places = ", ".join("?" for _ in columns)
-                connection.executemany(f'insert into ops."{name}" values ({places})', rows)
+            # SQLite lets any column hold anything
+            is_text = [kind == "varchar" for _, kind in columns]
+            insert_rows(
+                connection,
+                f'ops."{name}"',
+                [
+                    [
+                        str(value) if of_text and value is not None else value
+                        for value, of_text in zip(row, is_text, strict=True)
+                    ]
+                    for row in rows
+                ],
+            )
