@@ -16,6 +16,7 @@ from runner.airflow_api import AirflowApi
 from runner.airflow_parts import ADMIN, admin_password
 from runner.kept import find_kept, stop_kept
 from runner.main_job import say, start_and_keep
+from sample_shop.job import LIVE_NAME
 
 SPEED = 60.0
 BREAK_AT = "10:00"
@@ -34,8 +35,10 @@ def run_demo(settings: Settings, *, port: int, speed: float) -> None:
     """
     if settings.source is not None:
         raise UsageError("the demonstration has a shop of its own: run it without FUNNELHOUSE_SOURCE")
-    say("writing the past of a shop that lives")
-    subprocess.run(_live("--break-at", BREAK_AT, "--prepare"), cwd=PROJECT_DIR, check=True)
+    is_there = (settings.sample_export_dir.parent / LIVE_NAME).exists()
+    say("going on with the shop that lives here" if is_there else "writing the past of a shop that lives")
+    options = () if is_there else ("--break-at", BREAK_AT)
+    subprocess.run(_live("--prepare", *options), cwd=PROJECT_DIR, check=True)
     try:
         url = start_and_keep(settings, port=port)
         print(f"Airflow is running at {url}\n  user {ADMIN}, password {admin_password(settings)}", flush=True)

@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 from hourly_shop import HourlyShop, hour_of, moment_of
 
+from alerts.incidents import store
 from alerts.incidents.arrivals import note_arrival
 from alerts.incidents.check import Decision, check_rules
 from alerts.incidents.sending import deliver_outbox
+from alerts.messages.chart import describe_chart
+from alerts.messages.facts import KpiFacts
 from alerts.state import open_alerts
+from alerts.summary import tell_incidents
 from foundation.connect import open_published
 from foundation.settings import Settings
 from foundation.state import open_state
@@ -83,6 +87,29 @@ def test_a_break_is_told_within_hours_goes_on_in_one_thread_and_is_over_by_the_h
     for hour in (2, 3, 12):
         run(settings, shop, TODAY + 1, hour)
     assert history(settings)[before:] == []
+
+
+def test_the_chart_adds_up_the_hours_and_the_brief_says_them(settings: Settings) -> None:
+    shop = break_mobile(range(10, 14))
+    run(settings, shop, TODAY, 14)
+    with open_alerts(settings) as state:
+        facts = store.read_facts(state, MOBILE)
+    assert isinstance(facts, KpiFacts)
+    points = {point.date[:16]: point for point in facts.points}
+    # from twelve hours before the break on; the newest hour waits, as nothing is known yet of late events
+    assert (min(points), max(points)) == ("2026-08-11T23:00", "2026-08-12T13:00")
+    came = shop.bought["mobile"][hour_of(TODAY - 1, 22) :]
+    for hour in (3, 10, 13):
+        # of the hours from 22:00 to this one, what had come by 13:00
+        known = sum(int(came[each, : 15 - each].sum()) for each in range(hour + 2))
+        assert points[f"2026-08-12T{hour:02d}:00"].observed == known
+    broken = [date for date, point in points.items() if point.is_incident]
+    assert broken == [f"2026-08-12T{hour}:00" for hour in (11, 12, 13)]
+    last = points["2026-08-12T13:00"]
+    assert last.band_low is not None and last.observed is not None and last.observed < last.band_low
+    chart = describe_chart(facts)
+    assert chart["title"]["subtitle"] == "Incident (red): since Wed 12 Aug, 10:00"
+    assert tell_incidents(settings)[MOBILE].splitlines()[0] == "🔴 Cart abandonment rate, mobile"
 
 
 def test_a_second_look_at_the_same_tables_changes_nothing(settings: Settings) -> None:
