@@ -78,8 +78,11 @@ def follow_up(settings: Settings, *, run_id: str, as_of: dt.datetime | None = No
         touched = set(escalate_and_wake(state, settings, rules, run_id=run_id, moment=moment))
         if (missed := check_schedule(state, settings, moment=moment)) is not None:
             touched.add(missed)
-    report_week(settings, run_id=run_id, moment=moment)
     delivery = deliver_outbox(settings)
+    # after what is urgent, which nothing that goes wrong with a report may hold back
+    if report_week(settings, run_id=run_id, moment=moment) is not None:
+        weekly = deliver_outbox(settings)
+        delivery = Delivery(delivery.sent + weekly.sent, delivery.rendered + weekly.rendered, weekly.pending)
     return make_report(settings, run_id, delivery, Decision(touched=touched))
 
 
