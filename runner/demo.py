@@ -47,18 +47,12 @@ def run_demo(settings: Settings, *, port: int, speed: float) -> None:
             raise DemoError("Airflow has ended; its logs are in logs/ in the home")
         api = kept[0]
         say("publishing what has happened so far; the first time that takes two minutes")
-        _run_once(api)
-        told = tell_incidents(settings)
+        told = _run_and_tell(api, settings, tell_incidents(settings))
         say(f"the shop lives, {speed:g} times as fast as the clock; at {BREAK_AT} its checkout breaks on mobile")
         say("Ctrl-C ends the demonstration")
         with _living(speed) as shop:
             while shop.poll() is None:
-                _run_once(api)
-                now = tell_incidents(settings)
-                for incident_id, text in now.items():
-                    if told.get(incident_id) != text:
-                        print(f"\n{_framed(text)}\n", flush=True)
-                told = now
+                told = _run_and_tell(api, settings, told)
     finally:
         stop_kept(settings)
         say("stopped the shop and Airflow")
@@ -75,6 +69,16 @@ def _living(speed: float) -> Iterator[subprocess.Popen[bytes]]:
             yield shop
         finally:
             shop.terminate()
+
+
+def _run_and_tell(api: AirflowApi, settings: Settings, told: dict[str, str]) -> dict[str, str]:
+    """Run the pipeline once and print each message that says something else than before; what they say now."""
+    _run_once(api)
+    now = tell_incidents(settings)
+    for incident_id, text in now.items():
+        if told.get(incident_id) != text:
+            print(f"\n{_framed(text)}\n", flush=True)
+    return now
 
 
 def _run_once(api: AirflowApi) -> None:
