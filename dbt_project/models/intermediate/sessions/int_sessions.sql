@@ -12,7 +12,9 @@ with events as (
         -- other events, and from those two only where there is nothing else (rule 4)
         case when interaction_number is null then 1000000000 else 0 end + event_number as entry_order,
         case when not is_background then event_at end as visited_at,
-        case when not is_background then page_path end as visited_page
+        case when not is_background then page_path end as visited_page,
+        case when event_name = 'add_to_cart' then page_path end as cart_path,
+        case when event_name = 'begin_checkout' then page_path end as checkout_path
     from {{ session_events() }} as events
 ),
 
@@ -46,10 +48,8 @@ measured as (
         max(browser_version) filter (where event_number = 1) as browser_version,
         {{ earliest('release', 'event_number') }} filter (where release is not null) as release,
         {{ earliest('payment_type', '-event_number') }} filter (where payment_type is not null) as payment_type,
-        {{ earliest('page_path', 'event_number') }}
-            filter (where event_name = 'add_to_cart' and page_path is not null) as cart_page,
-        {{ earliest('page_path', 'event_number') }}
-            filter (where event_name = 'begin_checkout' and page_path is not null) as checkout_page,
+        {{ earliest('cart_path', 'event_number') }} filter (where cart_path is not null) as cart_page,
+        {{ earliest('checkout_path', 'event_number') }} filter (where checkout_path is not null) as checkout_page,
         {{ first_sources() }},
         {{ first_device() }}
     from events
