@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 
 from alerts.channels import outbox
@@ -10,7 +9,7 @@ from alerts.channels.available import choose_channels
 from alerts.channels.folder import message_path
 from alerts.incidents import store
 from alerts.messages.describing import describe_incident
-from alerts.messages.facts import KpiFacts, from_json_values
+from alerts.messages.facts import KpiFacts
 from alerts.messages.kpi_content import describe_briefly
 from alerts.messages.plain import to_plain
 from alerts.state import open_alerts
@@ -19,17 +18,15 @@ from foundation.settings import Settings, show_path
 
 def tell_incidents(settings: Settings) -> dict[str, str]:
     """What the message of each announced incident says now, in brief, by the incident's id."""
-    channel = choose_channels(settings)[0].name
     with open_alerts(settings) as state:
         ids = [each.incident_id for each in store.read_incidents(state) if each.folded_into is None]
-        parents = {each: parent for each in ids if (parent := outbox.read_parent(state, each, channel)) is not None}
-    told = {}
-    for incident_id, parent in parents.items():
-        facts = from_json_values(json.loads(parent.payload))
-        told[incident_id] = to_plain(
-            describe_briefly(facts) if isinstance(facts, KpiFacts) else describe_incident(facts)
-        )
-    return told
+        # not what the outbox holds: its first message stays as it was sent
+        found = {each: store.read_facts(state, each) for each in ids if outbox.is_announced(state, each)}
+    return {
+        incident_id: to_plain(describe_briefly(facts) if isinstance(facts, KpiFacts) else describe_incident(facts))
+        for incident_id, facts in found.items()
+        if facts is not None
+    }
 
 
 def summarise_alerts(settings: Settings) -> list[str]:

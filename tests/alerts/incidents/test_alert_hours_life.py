@@ -110,6 +110,10 @@ def test_the_chart_adds_up_the_hours_and_the_brief_says_them(settings: Settings)
     chart = describe_chart(facts)
     assert chart["title"]["subtitle"] == "Incident (red): since Wed 12 Aug, 10:00"
     assert tell_incidents(settings)[MOBILE].splitlines()[0] == "🔴 Cart abandonment rate, mobile"
+    for hour in range(15, 20):
+        run(settings, shop, TODAY, hour)
+    said = tell_incidents(settings)[MOBILE].splitlines()
+    assert said[0] == "✅ Cart abandonment rate, mobile" and said[1].endswith("from Wed 12 Aug, 10:00 to 14:00.")
 
 
 def test_a_second_look_at_the_same_tables_changes_nothing(settings: Settings) -> None:
