@@ -16,8 +16,8 @@ import duckdb
 import numpy as np
 
 from alerts.detection.panel import list_columns
-from alerts.detection.scales import TINY, Floats, measure_total_dispersion, scale_of
-from alerts.detection.splits import Split, count_average_days, keep_large
+from alerts.detection.scales import TINY, Floats, scale_of
+from alerts.detection.splits import Split, count_average_days, make_split
 from alerts.detection.verdicts import Hours
 from alerts.rules.book import Rule
 
@@ -216,25 +216,7 @@ def _make_split(
         y[row_of[name], number, place], n[row_of[name], number, place] = amount, count
     average_days = _count_days((y if scale.is_total else n)[:, :, :-1].sum(axis=0), by_date, baseline_dates)
     y, n = y.sum(axis=1), n.sum(axis=1)
-    if scale.is_total:
-        n = np.zeros_like(n)
-    kept = keep_large(names, y, n, is_total=scale.is_total, days_before=len(baseline_dates))
-    if kept is None:
-        return None
-    names, y, n, weight = kept
-    before = slice(0, len(baseline_dates))
-    return Split(
-        dimension=dimension,
-        names=names,
-        y=y[:, -1],
-        n=n[:, -1],
-        y_before=y[:, before].sum(axis=1),
-        n_before=n[:, before].sum(axis=1),
-        phi=scale.dispersion(y[:, before], n[:, before]),
-        phi_weight=max(1.0, measure_total_dispersion(weight[:, before])),
-        days_before=len(baseline_dates),
-        average_days=average_days,
-    )
+    return make_split(rule, dimension, names, y, n, days_before=len(baseline_dates), average_days=average_days)
 
 
 def _count_days(totals: Floats, by_date: Mapping[dt.date, _Window], baseline_dates: list[dt.date]) -> float:

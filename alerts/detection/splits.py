@@ -48,13 +48,23 @@ def read_split(
     """Read what a dimension's values did on an incident's dates and on its baseline's; None without anything before."""
     names, y, n = _read_days(warehouse, rule, dimension, [*baseline_dates, *dates])
     scale = scale_of(rule)
-    before, now = slice(0, len(baseline_dates)), slice(len(baseline_dates), None)
+    totals = (y if scale.is_total else n)[:, : len(baseline_dates)].sum(axis=0)
+    average_days = count_average_days(totals, baseline_dates, dates)
+    return make_split(rule, dimension, names, y, n, days_before=len(baseline_dates), average_days=average_days)
+
+
+def make_split(
+    rule: Rule, dimension: str, names: list[str], y: Floats, n: Floats, *, days_before: int, average_days: float
+) -> Split | None:
+    """The split of `y` of `n`, (values, days): the baseline's days, then the incident's; None without a baseline."""
+    scale = scale_of(rule)
     if scale.is_total:
         n = np.zeros_like(n)
-    kept = keep_large(names, y, n, is_total=scale.is_total, days_before=len(baseline_dates))
+    kept = _keep_large(names, y, n, is_total=scale.is_total, days_before=days_before)
     if kept is None:
         return None
     names, y, n, weight = kept
+    before, now = slice(0, days_before), slice(days_before, None)
     return Split(
         dimension=dimension,
         names=names,
@@ -64,12 +74,12 @@ def read_split(
         n_before=n[:, before].sum(axis=1),
         phi=scale.dispersion(y[:, before], n[:, before]),
         phi_weight=max(1.0, measure_total_dispersion(weight[:, before])),
-        days_before=len(baseline_dates),
-        average_days=count_average_days(weight[:, before].sum(axis=0), baseline_dates, dates),
+        days_before=days_before,
+        average_days=average_days,
     )
 
 
-def keep_large(
+def _keep_large(
     names: list[str], y: Floats, n: Floats, *, is_total: bool, days_before: int
 ) -> tuple[list[str], Floats, Floats, Floats] | None:
     """The values (rows) large enough to be named, then a row of all others: names, y, n, and what weighs them.
