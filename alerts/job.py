@@ -16,7 +16,7 @@ from alerts.incidents.sending import deliver_outbox
 from alerts.incidents.weekly import find_due_week, gather_week, queue_week
 from alerts.messages.facts import WeekFacts
 from alerts.rules.loading import load_usable_rules
-from alerts.state import open_alerts
+from alerts.state import copy_alerts, open_alerts
 from foundation.connect import open_published
 from foundation.settings import Settings
 
@@ -91,16 +91,16 @@ def report_week(
 ) -> WeekFacts | None:
     """Queue the report of a week: the last one if it is due, or the one that begins on `monday`, due or not.
 
-    What is said is gathered before the state file is locked. None where no report is due, or the week's Sunday is not
-    published.
+    What is said is gathered from a copy of the state file, so that nobody waits for it. None where no report is due, or
+    the week's Sunday is not published.
     """
     with open_alerts(settings) as state:
         week = monday or find_due_week(state, settings, moment=moment)
     if week is None or not settings.published_path.exists():
         return None
     book = load_usable_rules(settings.alert_rules).book
-    with open_published(settings) as warehouse, open_alerts(settings) as state:
-        facts = gather_week(warehouse, state, book, week, run_id=run_id)
+    with open_published(settings) as warehouse, copy_alerts(settings) as known:
+        facts = gather_week(warehouse, known, book, week, run_id=run_id)
     if facts is not None:
         with open_alerts(settings) as state:
             queue_week(state, settings, facts)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import uuid
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from foundation.durable import sync, write_durably
@@ -51,9 +52,9 @@ class KeptRows:
     def keep(self, table_id: str, rows: Path, kept: Kept) -> None:
         """Take the place of what was kept of a table; a kill leaves the one or the other."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        kept = Kept(**{**asdict(kept), "file": f"{table_id}.{uuid.uuid4().hex}.parquet"})
+        kept = replace(kept, file=f"{table_id}.{uuid.uuid4().hex}.parquet")
         arriving = self._folder / f".{kept.file}"
-        arriving.write_bytes(rows.read_bytes())
+        shutil.copyfile(rows, arriving)
         sync(arriving)
         arriving.replace(self.path(kept))
         note = self._folder / f".{table_id}.json"
