@@ -17,11 +17,9 @@ from warehouse.build import dbt_environment
 from warehouse.transaction import begin, dbt_vars
 
 FEATURES = (
-    "int_session_behaviour",
     "int_session_context",
     "int_session_entries",
-    "int_session_interactions",
-    "int_session_prefixes",
+    "int_session_points",
 )
 
 
@@ -29,13 +27,17 @@ def compile_models(settings: Settings) -> None:
     """Begin a full build and write the SQL of every model but the scores, without running it."""
     begin(settings, run_id="compile", full_rebuild=True)
     os.environ.update(dbt_environment(settings) | {"DBT_WRITE_JSON": "true"})
-    arguments = ["compile", "--exclude", "tag:scores", "--vars", json.dumps(dbt_vars(settings), sort_keys=True)]
+    variables = ["--vars", json.dumps(dbt_vars(settings), sort_keys=True)]
     try:
-        outcome = dbtRunner().invoke(arguments)
+        for arguments in (
+            ["seed"],
+            ["compile", "--exclude", "tag:scores"],
+        ):  # some SQL is written from what a seed holds
+            outcome = dbtRunner().invoke([*arguments, *variables])
+            if not outcome.success:
+                raise RuntimeError(f"dbt {arguments[0]} failed: {outcome.exception}")
     finally:
         DuckDBConnectionManager.close_all_connections()
-    if not outcome.success:
-        raise RuntimeError(f"dbt could not compile: {outcome.exception}")
 
 
 def run_compiled_models(settings: Settings) -> tuple[dict[str, float], dict[str, float]]:

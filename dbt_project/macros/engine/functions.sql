@@ -85,6 +85,21 @@
     )
 {%- endmacro %}
 
+{#- A list of values without those that are null. -#}
+{% macro list_of_present(values) -%}
+    list_filter([{{ values | join(', ') }}], lambda value: value is not null)
+{%- endmacro %}
+
+{#- Three counters below 2,097,152 in one 64-bit number, since a running sum costs the same for one as for three. What is
+    packed is added up, and then read. -#}
+{% macro packed_counter(slot) -%}
+    {{ [1, 2097152, 4398046511104][slot] }}
+{%- endmacro %}
+
+{% macro unpacked_counter(word, slot) -%}
+    ({{ word }} >> {{ 21 * slot }}) & 2097151
+{%- endmacro %}
+
 {#- One row per element of a list, to cross join with. -#}
 {% macro unnest_list(list) -%}
     unnest({{ list }})

@@ -58,13 +58,13 @@ moments as (
     select
         sessions.user_pseudo_id,
         null as session_id,
-        {{ micros_of('entries.first_cart_at') }} as micros,
+        {{ micros_of('steps.cart_at') }} as micros,
         0 as starts,
         0 as purchases,
         1 as carts
-    from entries
-    inner join sessions on entries.session_id = sessions.session_id
-    where entries.first_cart_at is not null
+    from {{ ref('int_session_steps') }} as steps
+    inner join sessions on steps.session_id = sessions.session_id
+    where steps.cart_at is not null
 ),
 
 counted as (
@@ -92,7 +92,6 @@ select
     sessions.session_date,
     sessions.session_started_at,
     entries.entered_at,
-    entries.last_interaction_at,
     buyers.session_id is not null as has_purchase,
     entries.device_category,
     entries.operating_system,

@@ -15,14 +15,9 @@ spans as (
     select
         session_id,
         session_date,
-        min(event_at) as entered_at,
-        max(event_at) as last_interaction_at,
-        min(case when event_name = 'add_to_cart' then event_at end) as first_cart_at
-    from {{ ref('int_session_interactions') }}
-    {% if is_incremental() %}
-        where {{ is_touched_session_date() }}
-    {% endif %}
-    group by session_id, session_date
+        event_at as entered_at
+    from {{ session_events() }} as events
+    where interaction_number = 1
 ),
 
 entry_events as (
@@ -30,8 +25,6 @@ entry_events as (
         spans.session_id,
         spans.session_date,
         spans.entered_at,
-        spans.last_interaction_at,
-        spans.first_cart_at,
         events.event_name,
         events.page_path,
         events.ga_session_number,
@@ -61,8 +54,6 @@ entries as (
         session_id,
         session_date,
         entered_at,
-        last_interaction_at,
-        first_cart_at,
         {{ session_number_of_ga4() }} as ga_session_number,
         case
             when bool_or(event_name = 'view_item') then 'product'
@@ -75,7 +66,7 @@ entries as (
         {{ first_sources() }},
         {{ first_device() }}
     from entry_events
-    group by session_id, session_date, entered_at, last_interaction_at, first_cart_at
+    group by session_id, session_date, entered_at
 ),
 
 told as (
@@ -83,8 +74,6 @@ told as (
         session_id,
         session_date,
         entered_at,
-        last_interaction_at,
-        first_cart_at,
         ga_session_number,
         landing_type,
         device_category,
@@ -115,8 +104,6 @@ select
     sourced.session_id,
     sourced.session_date,
     sourced.entered_at,
-    sourced.last_interaction_at,
-    sourced.first_cart_at,
     sourced.ga_session_number,
     sourced.landing_type,
     coalesce(sourced.own_source, '(direct)') as session_source,

@@ -9,10 +9,8 @@ select
     session_date,
     min(case when event_name = 'add_to_cart' then event_at end) as cart_at,
     min(case when event_name = 'begin_checkout' then event_at end) as checkout_at
-from {{ ref('int_session_interactions') }}
+from {{ session_events() }} as events
 where
     event_name in ('add_to_cart', 'begin_checkout')
-    {% if is_incremental() %}
-        and {{ is_touched_session_date() }}
-    {% endif %}
+    and interaction_number is not null
 group by session_id, session_date
