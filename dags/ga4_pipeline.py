@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from airflow.exceptions import AirflowFailException
+from airflow.exceptions import AirflowFailException, AirflowSkipException
 from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, dag, get_current_context, task
 
 from dags.common import DEFAULT_ARGS, MODELS, START_DATE, WAREHOUSE, WAREHOUSE_POOL, report_run_failure
@@ -55,7 +55,8 @@ _schedule: Any = (
 2. **plan_build** compares the lake, the SQL and the models with the published warehouse; if nothing has changed, the
    build is skipped.
 3. **validate_landing**, **build_marts**, **validate_marts**, **score_sessions**, **build_scores**, **validate_scores**
-   work on a private copy. A failure anywhere leaves the published warehouse as it was.
+   work on a private copy. A failure anywhere leaves the published warehouse as it was. Where nothing but the champion
+   models has changed, the first three are skipped.
 4. **publish** replaces the published warehouse with the copy in one rename.
 5. **check_alerts** checks the KPIs, sends what is new (even if there was nothing to build: messages
    that could not be delivered before are still due), and closes what earlier failed runs left open.
@@ -94,8 +95,12 @@ def ga4_pipeline() -> None:  # longer than 60 lines: ten tasks of three lines, r
         return reasons
 
     @task(pool=WAREHOUSE_POOL)
-    def validate_landing() -> dict[str, Any]:
+    def validate_landing(reasons: list[str]) -> dict[str, Any]:
         """Let Great Expectations judge the new days before anything is built from them."""
+        from warehouse.transaction import is_about_scores
+
+        if is_about_scores(reasons):
+            raise AirflowSkipException("days and SQL are those of the published warehouse: only scores are made anew")
         return _validate("landing")
 
     @task(pool=WAREHOUSE_POOL, execution_timeout=dt.timedelta(hours=6))
@@ -111,13 +116,17 @@ def ga4_pipeline() -> None:  # longer than 60 lines: ten tasks of three lines, r
         """Let Great Expectations judge the marts."""
         return _validate("marts")
 
-    @task(pool=WAREHOUSE_POOL)
-    def score_sessions() -> dict[str, Any]:
+    @task(pool=WAREHOUSE_POOL, trigger_rule="none_failed_min_one_success")
+    def score_sessions(reasons: list[str]) -> dict[str, Any]:
         """Score new and changed sessions with the champion models."""
         from foundation.settings import load_settings
         from ml.jobs.score import score_sessions as score
+        from warehouse.transaction import begin_scores, is_about_scores
 
-        return score(load_settings()).to_dict()
+        settings = load_settings()
+        if is_about_scores(reasons):
+            begin_scores(settings, run_id=_run_id(), reasons=reasons)
+        return score(settings).to_dict()
 
     @task(pool=WAREHOUSE_POOL)
     def build_scores() -> dict[str, Any]:
@@ -152,18 +161,10 @@ def ga4_pipeline() -> None:  # longer than 60 lines: ten tasks of three lines, r
         end_run(settings, dag_id=PIPELINE, run_id=_run_id(), is_scheduled=is_scheduled)
         return report.to_dict()
 
-    (
-        load_changed_days()
-        >> plan_build()
-        >> validate_landing()
-        >> build_marts()
-        >> validate_marts()
-        >> score_sessions()
-        >> build_scores()
-        >> validate_scores()
-        >> publish()
-        >> check_alerts()
-    )
+    reasons = plan_build()
+    scored = score_sessions(reasons)
+    load_changed_days() >> reasons >> validate_landing(reasons) >> build_marts() >> validate_marts() >> scored
+    scored >> build_scores() >> validate_scores() >> publish() >> check_alerts()
 
 
 def _run_id() -> str:

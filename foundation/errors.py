@@ -19,7 +19,7 @@ command line, by Airflow and in Slack. Anything else that is raised is a fault o
       MessageGoneError)
     - sample_shop: SampleBusyError, ForeignFolderError, LiveShopError, OtherLiveShopError
     - runner: BusyError, PortTakenError, OtherSettingsError, AirflowStartError, AirflowEndedError, AirflowApiError,
-      RunFailedError, RunTimeoutError, QueryError, DemoError
+      RunFailedError, RunTimeoutError, SampleShopError, QueryError, DemoError
 """
 
 from __future__ import annotations

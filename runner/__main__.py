@@ -7,7 +7,7 @@ import fcntl
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import duckdb
@@ -30,6 +30,10 @@ from warehouse.transaction import request_full_rebuild
 
 class BusyError(FunnelhouseError):
     """Another run works in the same home."""
+
+
+class SampleShopError(FunnelhouseError):
+    """The sample shop could not be made."""
 
 
 class QueryError(FunnelhouseError):
@@ -72,9 +76,8 @@ def _make_parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace, settings: Settings) -> int:
     if options.rebuild:
         request_full_rebuild(settings)
-    with _only_one(settings):
-        _write_sample_shop(settings)
-        outcome = run_to_the_end(settings)
+    with _only_one(settings), _sample_shop(settings) as wait_for_shop:
+        outcome = run_to_the_end(settings, when_ready=wait_for_shop)
     print("\n" + _what_was_done(outcome) + "\n\n" + summarise(settings))
     return 0
 
@@ -106,7 +109,8 @@ def _shorten(dates: list[str], *, shown: int = 5) -> str:
 
 def _up(options: argparse.Namespace, settings: Settings) -> int:
     with _only_one(settings):
-        _write_sample_shop(settings)
+        with _sample_shop(settings) as wait_for_shop:
+            wait_for_shop()  # before the schedules begin
         url = start_and_keep(settings, port=options.port)
     print(f"Airflow is running at {url}\n  user {ADMIN}, password {admin_password(settings)}\n`make down` stops it.")
     return 0
@@ -153,13 +157,27 @@ def _sql(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _write_sample_shop(settings: Settings) -> None:
-    """Without a source, make the sample shop; quick when it is there already."""
-    if settings.source is None and (settings.sample_export_dir.parent / LIVE_NAME).exists():
+@contextmanager
+def _sample_shop(settings: Settings) -> Iterator[Callable[[], None]]:
+    """Without a source, begin to make the sample shop; yields what waits until it is there."""
+    if settings.source is not None:
+        yield lambda: None
+        return
+    if (settings.sample_export_dir.parent / LIVE_NAME).exists():
         say("no FUNNELHOUSE_SOURCE is set: using the shop that lives in this home, as it is")
-    elif settings.source is None:
-        say("no FUNNELHOUSE_SOURCE is set: using the sample shop")
-        subprocess.run([sys.executable, "-m", "sample_shop"], cwd=PROJECT_DIR, check=True)
+        yield lambda: None
+        return
+    say("no FUNNELHOUSE_SOURCE is set: using the sample shop")
+    with subprocess.Popen([sys.executable, "-m", "sample_shop"], cwd=PROJECT_DIR) as shop:
+
+        def wait() -> None:
+            if shop.wait():
+                raise SampleShopError("the sample shop could not be made; it has said why above")
+
+        try:
+            yield wait
+        finally:
+            shop.terminate()
 
 
 @contextmanager

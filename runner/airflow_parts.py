@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import psutil
 
@@ -26,7 +26,7 @@ from runner.processes import find_remembered, remember_processes, stop_processes
 # --skip-serve-logs: the log server listens on every interface; the API server reads the log files itself
 API_SERVER = "api-server"
 DAG_PROCESSOR = "dag-processor"
-SCHEDULER = "scheduler --skip-serve-logs"
+SCHEDULER = "scheduler"
 TRIGGERER = "triggerer --skip-serve-logs"
 ADMIN = "admin"
 MOST_LOG_BYTES = 10 * 2**20
@@ -49,6 +49,7 @@ class AirflowParts:
     environment: dict[str, str]
     is_kept: bool
     processes: dict[str, psutil.Process] = field(default_factory=dict)
+    _word: IO[bytes] | None = None  # to the scheduler that waits for it
 
     @classmethod
     def find(cls, settings: Settings, port: int) -> AirflowParts | None:
@@ -68,19 +69,39 @@ class AirflowParts:
 
         Which processes these are is written down first thing, so that a later run can stop them if this one is killed.
         """
-        (self.settings.home / "logs").mkdir(parents=True, exist_ok=True)
         for part in names:
-            with _open_log(_log_file(self.settings, part)) as log:
-                self.processes[part] = psutil.Popen(
-                    [sys.executable, "-m", "airflow", *part.split()],
-                    env=self.environment,
-                    cwd=PROJECT_DIR,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            remember_processes(self.settings, self.processes)
+            self._start(part, ["airflow", *part.split()], subprocess.DEVNULL)
+
+    def hold_scheduler(self) -> None:
+        """Start the scheduler, which only imports what it and its tasks need until it is released.
+
+        It has Airflow in its name, by which its processes are known.
+        """
+        held = self._start(SCHEDULER, ["dags.airflow_scheduler", "--held", "--skip-serve-logs"], subprocess.PIPE)
+        self._word = held.stdin
+
+    def release_scheduler(self) -> None:
+        """Let the held scheduler begin."""
+        if self._word is None:
+            raise RuntimeError("the scheduler is not held")
+        with contextlib.suppress(BrokenPipeError), self._word as word:  # one that has ended is found by `check`
+            word.write(b"begin\n")
+        self._word = None
+
+    def _start(self, part: str, module: list[str], stdin: int) -> psutil.Popen:
+        with _open_log(_log_file(self.settings, part)) as log:
+            started = psutil.Popen(
+                [sys.executable, "-m", *module],
+                env=self.environment,
+                cwd=PROJECT_DIR,
+                stdin=stdin,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.processes[part] = started
+        remember_processes(self.settings, self.processes)
+        return started
 
     def check(self) -> None:
         """Raise AirflowEndedError if a part has ended."""
@@ -105,7 +126,7 @@ class AirflowParts:
 
 
 def prepare(settings: Settings, *, port: int | None = None, is_kept: bool = False) -> AirflowParts:
-    """Make AIRFLOW_HOME, its secrets and its database; returns the parts, not yet started.
+    """Make AIRFLOW_HOME, its secrets and its database; returns the parts, of which the scheduler is started and held.
 
     Only in an Airflow that is kept running do the DAGs run on their schedules, else when triggered, by hand or by an
     asset.
@@ -119,8 +140,14 @@ def prepare(settings: Settings, *, port: int | None = None, is_kept: bool = Fals
     if not is_kept:
         names = ("PIPELINE_SCHEDULE", "DAILY_SCHEDULE", "RETRAINING_SCHEDULE", "ALERT_FOLLOWUP_SCHEDULE")
         environment |= {f"FUNNELHOUSE_{name}": "none" for name in names}
-    _migrate_database(settings, environment)
-    return AirflowParts(settings, chosen_port, environment, is_kept)
+    parts = AirflowParts(settings, chosen_port, environment, is_kept)
+    try:
+        parts.hold_scheduler()
+        _migrate_database(settings, environment)
+    except BaseException:
+        parts.stop()
+        raise
+    return parts
 
 
 def airflow_environment(settings: Settings, port: int) -> dict[str, str]:
@@ -197,6 +224,7 @@ def _log_file(settings: Settings, part: str) -> Path:
 
 def _open_log(path: Path) -> BinaryIO:
     """The log to append to; what a crash has written stays through a restart, one file back when it grows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size > MOST_LOG_BYTES:
         path.replace(path.with_suffix(".1.log"))
     return path.open("ab")

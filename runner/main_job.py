@@ -16,7 +16,6 @@ from runner.airflow_api import AirflowApi, AirflowApiError
 from runner.airflow_parts import (
     API_SERVER,
     DAG_PROCESSOR,
-    SCHEDULER,
     TRIGGERER,
     AirflowParts,
     AirflowStartError,
@@ -85,8 +84,8 @@ def running_airflow(settings: Settings) -> Iterator[RunningAirflow]:
     clear_leftovers(settings)
     say("starting Airflow")
     parts = prepare(settings)
-    _tidy(parts)
     try:
+        _tidy(parts)
         yield start(parts, unpaused=FOLLOWED)
     finally:
         parts.stop()
@@ -100,8 +99,8 @@ def start_and_keep(settings: Settings, *, port: int) -> str:
     clear_leftovers(settings)
     say("starting Airflow")
     parts = prepare(settings, port=port, is_kept=True)
-    _tidy(parts)
     try:
+        _tidy(parts)
         start(parts, unpaused=DAGS)
         remember_kept(parts)
     except BaseException:
@@ -127,7 +126,7 @@ def clear_leftovers(settings: Settings) -> None:
 def start(parts: AirflowParts, *, unpaused: Iterable[str], timeout_seconds: float = 240) -> RunningAirflow:
     """Start Airflow, and wait for its health and for freshly parsed DAGs, of which those of `unpaused` may run.
 
-    The scheduler comes last: what is unfinished before it runs is nobody's, and until then nobody else writes into
+    The scheduler begins last: what is unfinished before it runs is nobody's, and until then nobody else writes into
     Airflow's database. A run that is overdue begins the moment it is there.
     """
     started_at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
@@ -149,12 +148,12 @@ def start(parts: AirflowParts, *, unpaused: Iterable[str], timeout_seconds: floa
     _wait(parts, deadline, "parsing the DAGs", dags_are_parsed)
     for dag_id in unpaused:
         api.unpause(dag_id)
+    parts.release_scheduler()
     if parts.is_kept:
         # no task defers, but the page shows in red whatever part does not run
-        parts.start(SCHEDULER, TRIGGERER)
+        parts.start(TRIGGERER)
         _wait(parts, deadline, "becoming healthy", lambda: api.is_healthy("scheduler", "dag_processor", "triggerer"))
     else:
-        parts.start(SCHEDULER)
         _wait(parts, deadline, "becoming healthy", lambda: api.is_healthy("scheduler", "dag_processor"))
     return RunningAirflow(api, parts, left)
 
@@ -177,13 +176,18 @@ def _close_left_runs(api: AirflowApi) -> LeftRuns:
     return left
 
 
-def run_to_the_end(settings: Settings, *, timeout_seconds: float = 6 * 3600) -> RunOutcome:
+def run_to_the_end(
+    settings: Settings, *, when_ready: Callable[[], None] = lambda: None, timeout_seconds: float = 6 * 3600
+) -> RunOutcome:
     """Trigger the pipeline, follow every run that it leads to, and stop Airflow again.
 
+    `when_ready` is called when Airflow has started, before anything is triggered: to wait for what is being made
+    meanwhile.
     Raises RunFailedError if a task fails, AirflowEndedError if a part of Airflow ends, RunTimeoutError after
     `timeout_seconds`.
     """
     with running_airflow(settings) as airflow:
+        when_ready()
         waiting = [(dag_id, run_id) for dag_id, run_id in airflow.left.waiting if dag_id != FOLLOWUP]
         runs = [*waiting, (PIPELINE, airflow.api.trigger(PIPELINE))]
         if any(dag_id == RETRAINING for dag_id, _ in airflow.left.ended):

@@ -26,6 +26,8 @@ from warehouse.lake import carry_unknown_columns, read_manifests
 from warehouse.public_suffixes import list_version, write_public_suffixes
 
 _MATURED = "provisional days have become complete"
+_CHAMPIONS_CHANGED = "the champion models have changed"
+_TRAINING_ASKED = "a training was asked for"  # what is published starts it
 SCHEMAS = ("staging", "intermediate", "marts", "ml", "ops")
 
 
@@ -80,11 +82,15 @@ def plan_build(settings: Settings, *, now: dt.datetime | None = None) -> BuildPl
     if rejuvenated:
         reasons.append(f"{rejuvenated} days were called complete too early: the clock was ahead")
     if champions != json.dumps(read_champion_versions(settings.models_dir), sort_keys=True):
-        reasons.append("the champion models have changed")
+        reasons.append(_CHAMPIONS_CHANGED)
     if is_training_requested(settings):
-        # what is published starts the training
-        reasons.append("a training was asked for")
+        reasons.append(_TRAINING_ASKED)
     return BuildPlan(reasons, touched, False)
+
+
+def is_about_scores(reasons: list[str]) -> bool:
+    """Whether these reasons leave the published marts as they are: scores alone are made anew."""
+    return bool(reasons) and set(reasons) <= {_CHAMPIONS_CHANGED, _TRAINING_ASKED}
 
 
 def request_full_rebuild(settings: Settings) -> None:
@@ -148,9 +154,7 @@ def begin(settings: Settings, *, run_id: str, now: dt.datetime | None = None, fu
         # storage 1.4 so that analysts can open the published file with older DuckDB tools, too
         duckdb.connect(str(build), config={"storage_compatibility_version": "v1.4.0"}).close()
     else:
-        temporary = build.with_suffix(".copy")
-        shutil.copyfile(settings.published_path, temporary)
-        temporary.replace(build)
+        _copy_published(settings)
     with open_build(settings) as connection, _transaction(connection):
         for schema in SCHEMAS:
             connection.execute(f"create schema if not exists {schema}")
@@ -161,6 +165,27 @@ def begin(settings: Settings, *, run_id: str, now: dt.datetime | None = None, fu
             write_public_suffixes(connection)
         _copy_state(connection, settings)
     return plan
+
+
+def begin_scores(settings: Settings, *, run_id: str, reasons: list[str]) -> None:
+    """Start a build of nothing but scores: a copy of the published file, whose marts stand as they were built.
+
+    Whatever an earlier, failed or killed run left in the build file is thrown away.
+    """
+    _remove_database(settings.build_path)
+    _copy_published(settings)
+    with open_build(settings) as connection, _transaction(connection):
+        connection.execute(
+            """
+            update ops.build_info set
+                run_id = ?, reasons = ?, is_full_rebuild = false, touched_from = null, champions_seen = '{}',
+                champions_used = '{}', published_at = null, rebuild_request = null
+            """,
+            [run_id, reasons],
+        )
+        connection.execute(_CREATE_REFUSED)
+        _write_touched_dates(connection, [])
+        _copy_state(connection, settings)
 
 
 def record_built_partitions(settings: Settings) -> None:
@@ -307,6 +332,13 @@ def _read_identity(connection: duckdb.DuckDBPyConnection) -> tuple[str, str | No
     """Which run has built a warehouse, and which request for a full rebuild that answered."""
     run_id, answered = _one(connection, "select run_id, rebuild_request from ops.build_info")
     return str(run_id), answered
+
+
+def _copy_published(settings: Settings) -> None:
+    settings.build_path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = settings.build_path.with_suffix(".copy")
+    shutil.copyfile(settings.published_path, temporary)
+    temporary.replace(settings.build_path)
 
 
 def _remove_database(path: Path) -> None:
