@@ -161,7 +161,7 @@ def ga4_pipeline() -> None:  # longer than 60 lines: ten tasks of three lines, r
         end_run(settings, dag_id=PIPELINE, run_id=_run_id(), is_scheduled=is_scheduled)
         return report.to_dict()
 
-    reasons = plan_build()
+    reasons: Any = plan_build()
     scored = score_sessions(reasons)
     load_changed_days() >> reasons >> validate_landing(reasons) >> build_marts() >> validate_marts() >> scored
     scored >> build_scores() >> validate_scores() >> publish() >> check_alerts()

@@ -92,6 +92,9 @@ def test_from_nothing_to_slack_and_through_a_kill(tmp_path: Path) -> None:
         assert full_is_champion or "calibration slope" in models["propensity_full"]["why"]
         # the features first, then the scores of the models trained on them; never again and again
         assert "published 2 time(s)" in output
+        # nothing but champions was new the second time
+        assert output.count("build_marts success") == 1 and output.count("validate_landing success") == 1
+        assert output.count("build_scores success") == 2
 
         # both planted incidents, and nothing else
         texts = [message["text"] for message in slack.parents()]

@@ -25,6 +25,8 @@ from tests.lake_writer import make_event, remove_day, write_day
 from warehouse.transaction import (
     PublicationError,
     begin,
+    begin_scores,
+    is_about_scores,
     plan_build,
     project_fingerprint,
     publish,
@@ -157,6 +159,25 @@ def test_another_champion_is_a_reason_and_an_unused_one_is_named(published: Sett
     champion.write_text("{", encoding="utf-8")
     assert plan_build(published).reasons == ["the champion models have changed"]
     assert unused_models(published, ["segments"]) == ["segments"]
+
+
+def test_scores_alone_are_made_anew_on_the_marts_as_they_stand(published: Settings) -> None:
+    reasons = ["the champion models have changed", "a training was asked for"]
+    assert is_about_scores(reasons) and is_about_scores(reasons[:1])
+    assert not is_about_scores([]) and not is_about_scores([*reasons, "1 days are new, rewritten or gone"])
+    info = "select as_of, project_fingerprint from ops.build_info"
+    before, made = snapshot(published), query(published, info)
+    fill(published, "2026-08-02")  # comes while the scores are made: it waits for the next build
+    published.build_path.parent.mkdir(exist_ok=True)
+    published.build_path.write_bytes(b"left by a run that was killed")
+    begin_scores(published, run_id="scores", reasons=reasons)
+    record_champions(published, seen={}, used={}, refused={})
+    publish(published, run_id="scores")
+    assert snapshot(published) == before
+    assert query(published, info) == made
+    assert query(published, "select run_id, reasons from ops.build_info") == [("scores", reasons)]
+    assert query(published, "select count(*) from ops.touched_dates") == [(0,)]
+    assert plan_build(published).touched_dates == ["2026-08-02"]
 
 
 def test_publish_belongs_to_the_run_that_built(published: Settings) -> None:
