@@ -1,7 +1,10 @@
-{#- What the models' documentation says, as comments on the tables and columns of this run: one statement for all, since
-    dbt takes longer over a statement than DuckDB. -#}
+{#- What the models' documentation says, as comments on the tables and columns that this run has created: one statement
+    for all, since dbt takes longer over a statement than DuckDB. Unless all is built anew, only tables are created. -#}
 {% macro comment_relations(results) -%}
-    {%- for result in results if result.status == 'success' and result.node.resource_type == 'model' -%}
+    {%- set is_full = is_full_build() -%}
+    {%- for result in results
+        if result.status == 'success' and result.node.resource_type == 'model'
+            and (is_full or result.node.config.materialized == 'table') -%}
         {%- set node = result.node -%}
         {%- set kind = 'view' if node.config.materialized == 'view' else 'table' -%}
         {%- if node.description -%}

@@ -1,8 +1,8 @@
 {#- What must hold of columns, all in one test and its row rules in one scan: dbt takes longer to start a test than
     DuckDB to answer it. A row of the result names the first column with a fault and what is wrong with it. `unique`
     takes columns and lists of columns, `accepted` the values that a column may have, `refers_to` the model that has
-    the column's values under the same name. Of an incremental model only the rows that the build has rewritten are
-    looked at, and whether their keys occur anywhere else. -#}
+    the column's values under the same name. Of an incremental model, or a view with `incremental_predicates`, only the
+    rows that the build has rewritten are looked at, and whether their keys occur anywhere else. -#}
 {% test columns_hold(model, unique=[], not_null=[], shares=[], at_least_zero=[], accepted={}, refers_to={}) %}
 {%- set rewritten = rewritten_rows(model) -%}
 {%- set rows = "(select * from " ~ model ~ " where " ~ rewritten ~ ") as rewritten_rows" -%}

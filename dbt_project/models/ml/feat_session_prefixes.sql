@@ -1,5 +1,9 @@
-{{ config(materialized='view') }}
+{{ config(
+    materialized='view',
+    incremental_predicates=[is_touched_history()],
+) }}
 
+-- depends_on: {{ ref('int_touched_devices') }} {{ ref('int_touched_from') }}
 with purchases as (
     select
         session_id,

@@ -1,5 +1,9 @@
-{{ config(materialized='view') }}
+{{ config(
+    materialized='view',
+    incremental_predicates=[is_touched_history()],
+) }}
 
+-- depends_on: {{ ref('int_touched_devices') }} {{ ref('int_touched_from') }}
 -- A session of nothing but session_start and first_visit has no behaviour to learn from.
 select
     context.session_id,
