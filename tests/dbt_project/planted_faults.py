@@ -79,7 +79,8 @@ FAULTS = {
                 )
                 for device in ("phone", "laptop", "tablet")
             ),
-            _portions([Delivery(0)], [Delivery(1)]),
+            # the later table first: its rows then stand before those of the day before it, which a rebuild reads first
+            _portions([Delivery(1)], [Delivery(0)]),
         ),
     ),
     # The order page again on the next day.

@@ -181,9 +181,10 @@ UNTOUCHED = """
     (session_id in (select session_id from chosen) or user_pseudo_id not in (select user_pseudo_id from chosen))
     and not exists (
         select 1 from intermediate.int_session_points as points
-        inner join laters on points.session_id = laters.session_id
+        inner join intermediate.int_sessions as sessions on points.session_no = sessions.session_no
+        inner join laters on sessions.session_id = laters.session_id
             and epoch_us(points.decision_at) >= laters.event_timestamp
-        where points.session_id = f.session_id and points.decision_point = f.decision_point
+        where sessions.session_id = f.session_id and points.decision_point = f.decision_point
     )
 """
 

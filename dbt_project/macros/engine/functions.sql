@@ -46,6 +46,12 @@
     ln({{ value }})
 {%- endmacro %}
 
+{#- A 64-bit number for a session, which sorts, groups and joins in half the time of its id. Two sessions of one number
+    would be taken for one: every build tests that there are none. -#}
+{% macro session_number(session_id) -%}
+    hash({{ session_id }})
+{%- endmacro %}
+
 {% macro hash_of(columns) -%}
     hash({{ columns | join(', ') }})
 {%- endmacro %}

@@ -4,6 +4,7 @@
         parsed.event_key,
         {{ event_id('parsed.event_date', 'parsed.event_hash') }} as event_id,
         placed.session_id,
+        placed.session_no,
         placed.session_date,
         parsed.event_date,
         {{ timestamp_from_micros('parsed.event_timestamp') }} as event_at,

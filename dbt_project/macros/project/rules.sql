@@ -63,7 +63,7 @@
 
 {#- A session's number as GA4 counts; what follows a long gap under the same id is a session that GA4 has not numbered. -#}
 {% macro session_number_of_ga4() -%}
-    case when not {{ contains_text('session_id', '|from-') }} then min(ga_session_number) end
+    min(case when not {{ contains_text('session_id', '|from-') }} then ga_session_number end)
 {%- endmacro %}
 
 {#- A longer gap ends a session, whatever id its events have: GA4 lets no property wait longer. -#}

@@ -31,6 +31,6 @@ select
     {{ context_columns('context') }}
 from {{ ref('int_session_context') }} as context
 inner join {{ ref('int_session_points') }} as points
-    on context.session_date = points.session_date and context.session_id = points.session_id
+    on context.session_date = points.session_date and context.session_no = points.session_no
 left join purchases on context.session_id = purchases.session_id
 where points.decision_point != 'before_purchase'

@@ -16,5 +16,5 @@ select
     {{ context_columns('context') }}
 from {{ ref('int_session_context') }} as context
 inner join {{ ref('int_session_points') }} as points
-    on context.session_date = points.session_date and context.session_id = points.session_id
+    on context.session_date = points.session_date and context.session_no = points.session_no
 where points.decision_point = 'before_purchase'

@@ -9,6 +9,7 @@ with events as (
     select
         events.event_key,
         events.session_key as session_id,
+        sessions.session_no,
         sessions.session_date,
         events.event_timestamp,
         events.batch_page_id,
@@ -37,13 +38,13 @@ numbered as (
             as interaction_number,
         lag(event_timestamp) over in_session as previous_event_timestamp,
         {{ latest_before(
-            'case when is_page_view then page_path end', 'session_id', event_order()
+            'case when is_page_view then page_path end', 'session_no', event_order()
         ) }} as previous_page_path
     from events
     window
-        in_session as (partition by session_id order by {{ event_order() }}),
+        in_session as (partition by session_no order by {{ event_order() }}),
         up_to_here as (
-            partition by session_id order by {{ event_order() }}
+            partition by session_no order by {{ event_order() }}
             rows between unbounded preceding and current row
         )
 )
@@ -51,6 +52,7 @@ numbered as (
 select
     event_key,
     session_id,
+    session_no,
     session_date,
     event_number,
     interaction_number,

@@ -9,6 +9,7 @@
 with sessions as (
     select
         session_id,
+        session_no,
         user_pseudo_id,
         session_date,
         session_started_at
@@ -21,7 +22,7 @@ with sessions as (
 entries as (
     select entries.*
     from {{ ref('int_session_entries') }} as entries
-    inner join sessions on entries.session_id = sessions.session_id
+    inner join sessions on entries.session_no = sessions.session_no
 ),
 
 purchases as (
@@ -88,6 +89,7 @@ buyers as (
 
 select
     sessions.session_id,
+    sessions.session_no,
     sessions.user_pseudo_id,
     sessions.session_date,
     sessions.session_started_at,
@@ -110,7 +112,7 @@ select
     counted.previous_cart_sessions,
     cast(counted.micros - counted.previous_micros as double) / 86400000000 as days_since_previous_session
 from sessions
-inner join entries on sessions.session_id = entries.session_id
+inner join entries on sessions.session_no = entries.session_no
 inner join counted on sessions.session_id = counted.session_id
 left join buyers on sessions.session_id = buyers.session_id
 {% if is_incremental() %}

@@ -13,7 +13,7 @@ with source_categories as (
 
 spans as (
     select
-        session_id,
+        session_no,
         session_date,
         event_at as entered_at
     from {{ session_events() }} as events
@@ -22,7 +22,8 @@ spans as (
 
 entry_events as (
     select
-        spans.session_id,
+        spans.session_no,
+        events.session_id,
         spans.session_date,
         spans.entered_at,
         events.event_name,
@@ -45,13 +46,13 @@ entry_events as (
         events.country,
         case when events.interaction_number is null then 1000000000 else 0 end + events.event_number as entry_order
     from {{ session_events() }} as events
-    inner join spans on events.session_id = spans.session_id and events.event_at <= spans.entered_at
+    inner join spans on events.session_no = spans.session_no and events.event_at <= spans.entered_at
     where not events.is_background
 ),
 
 entries as (
     select
-        session_id,
+        session_no,
         session_date,
         entered_at,
         {{ session_number_of_ga4() }} as ga_session_number,
@@ -66,12 +67,12 @@ entries as (
         {{ first_sources() }},
         {{ first_device() }}
     from entry_events
-    group by session_id, session_date, entered_at
+    group by session_no, session_date, entered_at
 ),
 
 told as (
     select
-        session_id,
+        session_no,
         session_date,
         entered_at,
         ga_session_number,
@@ -101,7 +102,7 @@ sourced as (
 )
 
 select
-    sourced.session_id,
+    sourced.session_no,
     sourced.session_date,
     sourced.entered_at,
     sourced.ga_session_number,

@@ -20,7 +20,7 @@ with events as (
 interactions as (
     select
         event_key,
-        session_id,
+        session_no,
         session_date,
         interaction_number,
         event_at,
@@ -42,7 +42,7 @@ interactions as (
         select {{ earliest('event_key', 'interaction_number') }} as event_key
         from interactions
         where {{ measure.name }}_value is not null
-        group by session_id, {{ measure.name }}_value
+        group by session_no, {{ measure.name }}_value
     ),
 {% endfor %}
 
@@ -57,7 +57,7 @@ marked as (
 
 accumulated as (
     select
-        session_id,
+        session_no,
         session_date,
         interaction_number,
         event_at,
@@ -75,10 +75,10 @@ accumulated as (
         lead(event_at) over in_order as next_event_at
     from marked
     window
-        in_session as (partition by session_id),
-        in_order as (partition by session_id order by interaction_number),
+        in_session as (partition by session_no),
+        in_order as (partition by session_no order by interaction_number),
         up_to_here as (
-            partition by session_id order by interaction_number rows between unbounded preceding and current row
+            partition by session_no order by interaction_number rows between unbounded preceding and current row
         )
 ),
 
@@ -104,7 +104,7 @@ counted as (
 
 measured as (
     select
-        session_id,
+        session_no,
         session_date,
         decision_point,
         entered_at,

@@ -20,9 +20,10 @@ with events as (
 
 measured as (
     select
-        session_id,
+        session_no,
         session_date,
-        -- device and stream are the same in all events of a session: one of them will do
+        -- id, device and stream are the same in all events of a session: one of them will do
+        max(session_id) filter (where event_number = 1) as session_id,
         max(user_pseudo_id) filter (where event_number = 1) as user_pseudo_id,
         {{ earliest('user_id', '-event_number') }} filter (where user_id is not null) as user_id,
         max(stream_id) filter (where event_number = 1) as stream_id,
@@ -53,11 +54,12 @@ measured as (
         {{ first_sources() }},
         {{ first_device() }}
     from events
-    group by session_id, session_date
+    group by session_no, session_date
 )
 
 select
     session_id,
+    session_no,
     session_date,
     user_pseudo_id,
     user_id,

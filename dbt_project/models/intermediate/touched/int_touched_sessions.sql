@@ -19,6 +19,7 @@ spans as (
 
 select
     session_id,
+    {{ session_number('session_id') }} as session_no,
     session_date,
     first_event_date,
     last_event_date
