@@ -3,12 +3,14 @@
 The LocalExecutor forks each task from the scheduler's process, so what that has imported costs a task nothing. These
 packages take longer to import than most tasks have to work: Great Expectations alone takes four seconds. The project's
 own modules are not among them: they are imported quickly, and a task must run the code that is there when it starts.
+Where tasks are not forked (macOS, the CeleryExecutor) nothing is imported ahead.
 """
 
 from __future__ import annotations
 
 import importlib
 import logging
+import multiprocessing
 import os
 import sys
 
@@ -33,7 +35,8 @@ def main() -> None:
     With `--held` it begins when a line comes on the standard input, and never if that is closed instead.
     """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    for name in PACKAGES if os.environ.get("AIRFLOW__CORE__EXECUTOR") == "LocalExecutor" else ():
+    is_forking = multiprocessing.get_start_method() == "fork"
+    for name in PACKAGES if is_forking and os.environ.get("AIRFLOW__CORE__EXECUTOR") == "LocalExecutor" else ():
         importlib.import_module(name)
         logging.getLogger("great_expectations").setLevel(logging.WARNING)
     options = sys.argv[1:]

@@ -1,10 +1,10 @@
 {#- What the models' documentation says, as comments on the tables and columns that this run has created: one statement
-    for all, since dbt takes longer over a statement than DuckDB. Unless all is built anew, only tables are created. -#}
+    for all, since dbt takes longer over a statement than DuckDB. Rows written into a table leave its comments. -#}
 {% macro comment_relations(results) -%}
     {%- set is_full = is_full_build() -%}
     {%- for result in results
         if result.status == 'success' and result.node.resource_type == 'model'
-            and (is_full or result.node.config.materialized == 'table') -%}
+            and (is_full or result.node.config.materialized != 'incremental') -%}
         {%- set node = result.node -%}
         {%- set kind = 'view' if node.config.materialized == 'view' else 'table' -%}
         {%- if node.description -%}

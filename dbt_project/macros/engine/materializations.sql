@@ -3,8 +3,6 @@
     renames and its drops, which dbt-duckdb takes to keep readers of the target undisturbed. Other engines keep what
     their adapters bring. -#}
 
-{#- A view that the build's file has already is the one that this project makes: another project is built anew, from an
-    empty file. -#}
 {% materialization view, adapter='duckdb' %}
     {%- set target_relation = this.incorporate(type='view') -%}
     {{ run_hooks(pre_hooks) }}
@@ -12,11 +10,7 @@
         {{ get_assert_columns_equivalent(compiled_code) }}
     {%- endif %}
     {% call statement('main') -%}
-        {%- if load_cached_relation(this) is not none and not is_full_build() -%}
-            select 'as it was built'
-        {%- else -%}
-            create or replace view {{ target_relation }} as {{ compiled_code }}
-        {%- endif -%}
+        create or replace view {{ target_relation }} as {{ compiled_code }}
     {%- endcall %}
     {% do adapter.commit() %}
     {{ return({'relations': [target_relation]}) }}
