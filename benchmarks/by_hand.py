@@ -29,10 +29,8 @@ def compile_models(settings: Settings) -> None:
     os.environ.update(dbt_environment(settings) | {"DBT_WRITE_JSON": "true"})
     variables = ["--vars", json.dumps(dbt_vars(settings), sort_keys=True)]
     try:
-        for arguments in (
-            ["seed"],
-            ["compile", "--exclude", "tag:scores"],
-        ):  # some SQL is written from what a seed holds
+        # the seeds first: some SQL is written from what they hold
+        for arguments in (["seed"], ["compile", "--exclude", "tag:scores"]):
             outcome = dbtRunner().invoke([*arguments, *variables])
             if not outcome.success:
                 raise RuntimeError(f"dbt {arguments[0]} failed: {outcome.exception}")

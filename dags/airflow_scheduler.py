@@ -34,11 +34,11 @@ def main() -> None:
 
     With `--held` it begins when a line comes on the standard input, and never if that is closed instead.
     """
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    is_forking = multiprocessing.get_start_method() == "fork"
-    for name in PACKAGES if is_forking and os.environ.get("AIRFLOW__CORE__EXECUTOR") == "LocalExecutor" else ():
-        importlib.import_module(name)
+    if multiprocessing.get_start_method() == "fork" and os.environ.get("AIRFLOW__CORE__EXECUTOR") == "LocalExecutor":
+        os.environ["GX_ANALYTICS_ENABLED"] = "false"
         logging.getLogger("great_expectations").setLevel(logging.WARNING)
+        for name in PACKAGES:
+            importlib.import_module(name)
     options = sys.argv[1:]
     if "--held" in options:
         options.remove("--held")

@@ -183,6 +183,7 @@ def run_to_the_end(
 
     `when_ready` is called when Airflow has started, before anything is triggered: to wait for what is being made
     meanwhile.
+
     Raises RunFailedError if a task fails, AirflowEndedError if a part of Airflow ends, RunTimeoutError after
     `timeout_seconds`.
     """

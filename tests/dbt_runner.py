@@ -36,7 +36,7 @@ def snapshot(settings: Settings) -> dict[str, list[tuple[Any, ...]]]:
             """
             select table_schema, table_name from information_schema.tables
             where table_schema in ('staging', 'intermediate', 'marts', 'ml')
-                and table_type = 'BASE TABLE' and table_name not like 'int_touched%'
+                and (table_type = 'BASE TABLE' or table_schema = 'ml') and table_name not like 'int_touched%'
             order by 1, 2
             """
         ).fetchall()

@@ -147,14 +147,7 @@ def begin(settings: Settings, *, run_id: str, now: dt.datetime | None = None, fu
         plan = BuildPlan(["a full rebuild was asked for"], [day.isoformat() for day in manifests], True)
     else:
         plan = plan_build(settings, now=now)
-    build = settings.build_path
-    build.parent.mkdir(parents=True, exist_ok=True)
-    _remove_database(build)
-    if plan.is_full_rebuild:
-        # storage 1.4 so that analysts can open the published file with older DuckDB tools, too
-        duckdb.connect(str(build), config={"storage_compatibility_version": "v1.4.0"}).close()
-    else:
-        _copy_published(settings)
+    _make_build_file(settings, is_full_rebuild=plan.is_full_rebuild)
     with open_build(settings) as connection, _transaction(connection):
         for schema in SCHEMAS:
             connection.execute(f"create schema if not exists {schema}")
@@ -172,8 +165,7 @@ def begin_scores(settings: Settings, *, run_id: str, reasons: list[str]) -> None
 
     Whatever an earlier, failed or killed run left in the build file is thrown away.
     """
-    _remove_database(settings.build_path)
-    _copy_published(settings)
+    _make_build_file(settings, is_full_rebuild=False)
     with open_build(settings) as connection, _transaction(connection):
         connection.execute(
             """
@@ -334,16 +326,19 @@ def _read_identity(connection: duckdb.DuckDBPyConnection) -> tuple[str, str | No
     return str(run_id), answered
 
 
-def _copy_published(settings: Settings) -> None:
-    settings.build_path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = settings.build_path.with_suffix(".copy")
-    shutil.copyfile(settings.published_path, temporary)
-    temporary.replace(settings.build_path)
-
-
-def _remove_database(path: Path) -> None:
-    for leftover in (path, path.with_name(path.name + ".wal"), path.with_suffix(".copy")):
+def _make_build_file(settings: Settings, *, is_full_rebuild: bool) -> None:
+    """An empty database or a copy of the published one, in the place of whatever was left there."""
+    build = settings.build_path
+    build.parent.mkdir(parents=True, exist_ok=True)
+    temporary = build.with_suffix(".copy")
+    for leftover in (build, build.with_name(build.name + ".wal"), temporary):
         leftover.unlink(missing_ok=True)
+    if is_full_rebuild:
+        # storage 1.4 so that analysts can open the published file with older DuckDB tools, too
+        duckdb.connect(str(build), config={"storage_compatibility_version": "v1.4.0"}).close()
+    else:
+        shutil.copyfile(settings.published_path, temporary)
+        temporary.replace(build)
 
 
 @contextmanager

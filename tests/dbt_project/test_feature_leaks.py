@@ -205,6 +205,9 @@ def test_later_events_change_no_row(published: duckdb.DuckDBPyConnection, later:
     before, after = prefix_rows(published, later), prefix_rows(later, later)
     changed = before.merge(after, on=PREFIX_KEYS, suffixes=("", "_after"))
     assert (changed["label_purchased"] != changed["label_purchased_after"]).sum() > 100  # the future did change
+    rows = "select count(*) from ml.feat_session_prefixes"
+    ((rows_before,), (rows_after,)) = published.execute(rows).fetchall() + later.execute(rows).fetchall()
+    assert rows_after > rows_before  # sessions live on and reach more points
     idle = (changed["idle_seconds"] > 0) & changed["session_id"].isin(later.execute("from chosen").df()["session_id"])
     assert idle.sum() > 500  # also of visitors who have not done anything for a while
     assert compare_rows(before, after, PREFIX_KEYS, check="later_events", ignore=["label_purchased"]) == []

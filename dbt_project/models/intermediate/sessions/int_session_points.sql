@@ -57,13 +57,7 @@ marked as (
 
 accumulated as (
     select
-        session_no,
-        session_date,
-        interaction_number,
-        event_at,
-        event_name,
-        page_section,
-        gap_seconds,
+        *,
         {% for counters in behaviour_counters() | batch(3) %}
             cast(sum({{ packed_counters(counters) }}) over up_to_here as bigint) as word_{{ loop.index }},
         {% endfor %}
