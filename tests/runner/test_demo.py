@@ -35,7 +35,14 @@ def demo(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[subpro
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "runner", "demo", "--port", str(port), "--speed", "3600"]
     with subprocess.Popen(
-        command, cwd=PROJECT_DIR, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=PROJECT_DIR,
+        env=os.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # a shell that runs the tests in the background has them ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         yield process
         process.kill()
