@@ -145,9 +145,12 @@ def _list_errors(exception_info: dict[str, Any]) -> list[str]:
 
 
 def _list_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The unexpected rows that a result carries, each with its `subject`."""
+    """The unexpected rows that a result carries, each with its `subject`, by what they say.
+
+    A database gives them in any order; a message about the same rows is the same message.
+    """
     rows = result.get("unexpected_index_list") or (result.get("details") or {}).get("unexpected_rows") or []
-    return [dict(row) for row in rows]
+    return sorted((dict(row) for row in rows), key=describe_row)
 
 
 def describe_row(row: Mapping[str, Any]) -> str:
