@@ -14,7 +14,8 @@ from dbt.cli.main import dbtRunner
 from foundation.connect import open_build
 from foundation.settings import Settings
 from warehouse.build import dbt_environment
-from warehouse.transaction import begin, dbt_vars
+from warehouse.fingerprint import dbt_vars
+from warehouse.transaction import begin
 
 FEATURES = (
     "int_session_context",

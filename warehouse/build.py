@@ -13,7 +13,8 @@ from typing import Any, Literal
 from foundation.connect import open_build
 from foundation.errors import FunnelhouseError
 from foundation.settings import Settings
-from warehouse.transaction import BuildPlan, begin, dbt_vars, record_built_partitions
+from warehouse.fingerprint import dbt_vars
+from warehouse.transaction import BuildPlan, begin, record_built_partitions
 
 logger = logging.getLogger(__name__)
 

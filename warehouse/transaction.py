@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import json
 import secrets
 import shutil
@@ -22,13 +21,14 @@ from foundation.durable import sync
 from foundation.errors import FunnelhouseError
 from foundation.settings import Settings
 from warehouse.champions import UNREADABLE, read_champion_versions
+from warehouse.fingerprint import STAGING, project_fingerprint, staging_fingerprint, staging_models
 from warehouse.lake import carry_unknown_columns, read_manifests
-from warehouse.public_suffixes import list_version, write_public_suffixes
+from warehouse.public_suffixes import write_public_suffixes
 
 _MATURED = "provisional days have become complete"
 _CHAMPIONS_CHANGED = "the champion models have changed"
 _TRAINING_ASKED = "a training was asked for"  # what is published starts it
-SCHEMAS = ("staging", "intermediate", "marts", "ml", "ops")
+SCHEMAS = (STAGING, "intermediate", "marts", "ml", "ops")
 
 
 class PublicationError(FunnelhouseError):
@@ -40,8 +40,10 @@ class BuildPlan:
     """What the next build has to do, and why. No reason means that there is nothing to do."""
 
     reasons: list[str]
-    touched_dates: list[str]  # YYYY-MM-DD: content is new, changed or gone since the published build
+    # YYYY-MM-DD: content is new, changed or gone since the published build; all days where nothing of it is kept
+    touched_dates: list[str]
     is_full_rebuild: bool
+    keeps_staging: bool = False  # a full rebuild of everything but the staging tables, which stand as published
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for XCom and logs."""
@@ -62,7 +64,11 @@ def plan_build(settings: Settings, *, now: dt.datetime | None = None) -> BuildPl
             connection.sql("select cast(event_date as varchar), content_hash from ops.built_partitions").fetchall()
         )
         fingerprint, champions = _one(connection, "select project_fingerprint, champions_seen from ops.build_info")
+        current = {day.isoformat(): manifest.content_hash for day, manifest in manifests.items()}
+        touched = sorted(day for day in built.keys() | current.keys() if built.get(day) != current.get(day))
         if fingerprint != project_fingerprint(settings):
+            if _read_staging_fingerprint(connection) == staging_fingerprint(settings):
+                return BuildPlan(["the SQL or a setting behind the marts has changed"], touched, True, True)
             return BuildPlan(["the SQL or a setting that it depends on has changed"], all_dates, True)
         clock = (now or dt.datetime.now(dt.UTC)).astimezone(dt.UTC).replace(tzinfo=None)
         matured, rejuvenated = _one(
@@ -74,8 +80,6 @@ def plan_build(settings: Settings, *, now: dt.datetime | None = None) -> BuildPl
             from intermediate.int_days
             """,
         )
-    current = {day.isoformat(): manifest.content_hash for day, manifest in manifests.items()}
-    touched = sorted(day for day in built.keys() | current.keys() if built.get(day) != current.get(day))
     reasons = [f"{len(touched)} days are new, rewritten or gone"] if touched else []
     if matured:
         reasons.append(f"{matured} {_MATURED}")
@@ -147,8 +151,10 @@ def begin(settings: Settings, *, run_id: str, now: dt.datetime | None = None, fu
         plan = BuildPlan(["a full rebuild was asked for"], [day.isoformat() for day in manifests], True)
     else:
         plan = plan_build(settings, now=now)
-    _make_build_file(settings, is_full_rebuild=plan.is_full_rebuild)
+    _make_build_file(settings, is_empty=plan.is_full_rebuild and not plan.keeps_staging)
     with open_build(settings) as connection, _transaction(connection):
+        if plan.keeps_staging:
+            _drop_all_but_staging(connection, staging_models(settings.dbt_project_dir))
         for schema in SCHEMAS:
             connection.execute(f"create schema if not exists {schema}")
         _write_build_info(connection, settings, run_id=run_id, now=now, plan=plan)
@@ -165,7 +171,7 @@ def begin_scores(settings: Settings, *, run_id: str, reasons: list[str]) -> None
 
     Whatever an earlier, failed or killed run left in the build file is thrown away.
     """
-    _make_build_file(settings, is_full_rebuild=False)
+    _make_build_file(settings, is_empty=False)
     with open_build(settings) as connection, _transaction(connection):
         connection.execute(
             """
@@ -191,7 +197,7 @@ def record_built_partitions(settings: Settings) -> None:
             update ops.build_info
             set touched_from = (
                 select min(session_date) from intermediate.int_touched_from
-                where (select count(*) from ops.touched_dates) > 0
+                where is_full_rebuild or (select count(*) from ops.touched_dates) > 0
             )
             """
         )
@@ -272,35 +278,6 @@ def unused_models(settings: Settings, names: Collection[str]) -> list[str]:
     return [name for name in names if champions.get(name, UNREADABLE) == UNREADABLE or name not in used]
 
 
-def project_fingerprint(settings: Settings) -> str:
-    """A hash of all SQL and of the settings that the marts depend on: a change means a full rebuild."""
-    digest = hashlib.sha256()
-    project = settings.dbt_project_dir
-    folders = [project / name for name in ("models", "macros", "seeds")]
-    files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in {".sql", ".csv"}]
-    # event ids are DuckDB's hashes: those of another version must not stand beside them
-    digest.update(duckdb.__version__.encode())
-    digest.update(list_version().encode())
-    for path in [project / "dbt_project.yml", *files]:
-        digest.update(path.relative_to(project).as_posix().encode())
-        digest.update(path.read_bytes())
-    digest.update(json.dumps(dbt_vars(settings), sort_keys=True).encode())
-    return digest.hexdigest()
-
-
-def dbt_vars(settings: Settings) -> dict[str, Any]:
-    """The dbt vars that settings decide."""
-    return {
-        "property_timezone": settings.property_timezone,
-        "attribution_lookback_days": settings.attribution_lookback_days,
-        "complete_after_hours": settings.complete_after_hours,
-        "longest_session_gap_minutes": settings.longest_session_gap_minutes,
-        "count_in_app_purchases": settings.count_in_app_purchases,
-        "release_parameter": settings.release_parameter,
-        "excluded_hostnames": [name.strip() for name in settings.excluded_hostnames.split(",") if name.strip()],
-    }
-
-
 def _training_request(settings: Settings) -> Path:
     return settings.home / "training.requested"
 
@@ -326,19 +303,47 @@ def _read_identity(connection: duckdb.DuckDBPyConnection) -> tuple[str, str | No
     return str(run_id), answered
 
 
-def _make_build_file(settings: Settings, *, is_full_rebuild: bool) -> None:
+def _make_build_file(settings: Settings, *, is_empty: bool) -> None:
     """An empty database or a copy of the published one, in the place of whatever was left there."""
     build = settings.build_path
     build.parent.mkdir(parents=True, exist_ok=True)
     temporary = build.with_suffix(".copy")
     for leftover in (build, build.with_name(build.name + ".wal"), temporary):
         leftover.unlink(missing_ok=True)
-    if is_full_rebuild:
+    if is_empty:
         # storage 1.4 so that analysts can open the published file with older DuckDB tools, too
         duckdb.connect(str(build), config={"storage_compatibility_version": "v1.4.0"}).close()
     else:
         shutil.copyfile(settings.published_path, temporary)
         temporary.replace(build)
+
+
+def _drop_all_but_staging(connection: duckdb.DuckDBPyConnection, models: Collection[str]) -> None:
+    """Leave the staging models' tables; a model whose table is not there is built whole, as in an empty file."""
+    for schema in SCHEMAS:
+        if schema != STAGING:
+            connection.execute(f"drop schema if exists {schema} cascade")
+    for name, is_view in connection.execute(
+        """
+        select view_name, true from duckdb_views() where schema_name = $1
+        union all
+        select table_name, false from duckdb_tables() where schema_name = $1
+        """,
+        [STAGING],
+    ).fetchall():
+        if is_view or name not in models:
+            connection.execute(f'drop {"view" if is_view else "table"} {STAGING}."{name}"')
+
+
+def _read_staging_fingerprint(connection: duckdb.DuckDBPyConnection) -> str | None:
+    """What the published staging tables were made by; none in what an older Funnelhouse has published."""
+    is_known = connection.execute(
+        """
+        select 1 from duckdb_columns()
+        where schema_name = 'ops' and table_name = 'build_info' and column_name = 'staging_fingerprint'
+        """
+    ).fetchone()
+    return str(_one(connection, "select staging_fingerprint from ops.build_info")[0]) if is_known else None
 
 
 @contextmanager
@@ -373,8 +378,8 @@ def _write_build_info(
         """
         create or replace table ops.build_info (
             run_id varchar, as_of timestamp, touched_from date, is_full_rebuild boolean, reasons varchar[],
-            project_fingerprint varchar, champions_seen varchar, champions_used varchar, published_at timestamp,
-            rebuild_request varchar
+            project_fingerprint varchar, staging_fingerprint varchar, champions_seen varchar, champions_used varchar,
+            published_at timestamp, rebuild_request varchar
         )
         """
     )
@@ -384,11 +389,12 @@ def _write_build_info(
         plan.is_full_rebuild,
         plan.reasons,
         project_fingerprint(settings),
+        staging_fingerprint(settings),
         "{}",
         "{}",
         _read_rebuild_request(settings) if plan.is_full_rebuild else None,
     ]
-    connection.execute("insert into ops.build_info values (?, ?, null, ?, ?, ?, ?, ?, null, ?)", values)
+    connection.execute("insert into ops.build_info values (?, ?, null, ?, ?, ?, ?, ?, ?, null, ?)", values)
     connection.execute(_CREATE_REFUSED)
 
 

@@ -22,7 +22,8 @@ from typing import Any
 from foundation.connect import open_build
 from foundation.settings import Settings
 from warehouse.build import dbt_environment
-from warehouse.transaction import BuildPlan, begin, dbt_vars, publish, record_built_partitions
+from warehouse.fingerprint import dbt_vars
+from warehouse.transaction import BuildPlan, begin, publish, record_built_partitions
 
 # What changes nothing is not sent again: dbt's questions about the catalog, comments, transactions around a model.
 _CHANGES_NOTHING = ("select", "with", "from", "describe", "show", "comment", "pragma", "begin", "commit", "rollback")
@@ -64,7 +65,7 @@ class RecordedBuilds:
         self.settings = settings
         self.export = settings.home / "export"
         self.count = 0
-        self._scripts: dict[bool, list[Statement]] = {}
+        self._scripts: dict[tuple[bool, bool], list[Statement]] = {}
         self._manifest: Any = None
 
     def clear(self) -> None:
@@ -80,12 +81,12 @@ class RecordedBuilds:
         self.count += 1
         run_id = f"run-{self.count}"
         plan = begin(self.settings, run_id=run_id, now=now, full_rebuild=full_rebuild)
-        script = self._scripts.get(plan.is_full_rebuild)
+        script = self._scripts.get(_kind_of(plan))
         if script is None:
             recorded = self._run_dbt()
             # without a touched day the list is empty, and its place in the statements cannot be seen
             if plan.is_full_rebuild or plan.touched_dates:
-                self._scripts[plan.is_full_rebuild] = _exchange(recorded, _days_of(plan), _DAYS)
+                self._scripts[_kind_of(plan)] = _exchange(recorded, _days_of(plan), _DAYS)
         else:
             self._send(script, plan)
         record_built_partitions(self.settings)
@@ -99,7 +100,7 @@ class RecordedBuilds:
         plan = begin(self.settings, run_id=run_id, now=now, full_rebuild=full_rebuild)
         # dbt takes models that do not depend on each other as they come, in an order that its threads decide
         sent = _sort(self._run_dbt())
-        expected = _sort(_exchange(self._scripts[plan.is_full_rebuild], _DAYS, _days_of(plan)))
+        expected = _sort(_exchange(self._scripts[_kind_of(plan)], _DAYS, _days_of(plan)))
         assert sent == expected, (
             "a build sends statements that depend on more than the list of touched days: recorded builds cannot stand "
             f"for it. First difference: {_first_difference(expected, sent)}"
@@ -132,6 +133,10 @@ class RecordedBuilds:
         with open_build(self.settings) as connection:
             for statement in _exchange(script, _DAYS, _days_of(plan)):
                 connection.execute(statement.sql, statement.values)
+
+
+def _kind_of(plan: BuildPlan) -> tuple[bool, bool]:
+    return plan.is_full_rebuild, plan.keeps_staging
 
 
 def _days_of(plan: BuildPlan) -> str:

@@ -22,13 +22,13 @@ from foundation.settings import Settings
 from foundation.state import open_state
 from tests.dbt_runner import build_and_publish, query, snapshot
 from tests.lake_writer import make_event, remove_day, write_day
+from warehouse.fingerprint import project_fingerprint
 from warehouse.transaction import (
     PublicationError,
     begin,
     begin_scores,
     is_about_scores,
     plan_build,
-    project_fingerprint,
     publish,
     read_refused_models,
     read_used_models,
@@ -128,8 +128,9 @@ def test_a_changed_setting_means_a_full_rebuild(published: Settings) -> None:
     changed = published.model_copy(update={"property_timezone": "Europe/Berlin"})
     assert project_fingerprint(changed) != project_fingerprint(published)
     plan = plan_build(changed)
-    assert plan.is_full_rebuild
-    assert plan.touched_dates == ["2026-08-01"]
+    assert (plan.is_full_rebuild, plan.keeps_staging, plan.touched_dates) == (True, True, [])
+    plan = plan_build(published.model_copy(update={"release_parameter": "build"}))
+    assert (plan.is_full_rebuild, plan.keeps_staging, plan.touched_dates) == (True, False, ["2026-08-01"])
 
 
 def test_another_champion_is_a_reason_and_an_unused_one_is_named(published: Settings) -> None:

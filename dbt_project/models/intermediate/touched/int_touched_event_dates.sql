@@ -1,7 +1,9 @@
 -- A rewritten day can also move the sessions of events on other days, where their ids do not tell which those are.
 -- depends_on: {{ ref('int_inferred_sessions') }}
-select event_date from {{ source('ops', 'touched_dates') }}
-{% if not is_full_build() %}
+{% if is_full_build() %}
+    select event_date from {{ source('ops', 'ingest_ledger') }}
+{% else %}
+    select event_date from {{ source('ops', 'touched_dates') }}
     union
     select event_date
     from {{ changed_rows(
