@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 
 from foundation.settings import Settings, load_settings
+from ingest.flatten import flatten_lake
 from warehouse.lake import MANIFEST_NAME, Manifest, read_manifests
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -45,6 +46,7 @@ def make_lake(home: Path, *, sessions: int, days: int, copies: int) -> Settings:
     """
     settings = settings_for(home)
     if read_manifests(settings):
+        flatten_lake(settings)
         return settings
     shop = WORK / f"shop-{sessions}-{days}"
     shop_settings = settings_for(shop)
@@ -57,7 +59,9 @@ def make_lake(home: Path, *, sessions: int, days: int, copies: int) -> Settings:
     with duckdb.connect() as connection:
         for manifest in read_manifests(shop_settings).values():
             _copy_day(connection, shop_settings, settings, manifest, copies)
-    return settings_for(home)
+    settings = settings_for(home)
+    flatten_lake(settings)
+    return settings
 
 
 def _copy_day(
@@ -89,5 +93,6 @@ def _copy_day(
         row_count=manifest.row_count * copies,
         content_hash=hashlib.sha256(f"{manifest.content_hash} x {copies}".encode()).hexdigest(),
         lake_files=["part-00000.parquet"],
+        flat_columns={},
     )
     (folder / MANIFEST_NAME).write_text(copied.to_json(), encoding="utf-8")

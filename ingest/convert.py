@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 import duckdb
 
 from foundation.errors import FunnelhouseError
+from foundation.quoting import quote_name, quote_path, quote_text
 from ingest.cast import AS_EXPORTED, NESTED, Field, compare_columns, list_doubts, write_cast
 from ingest.engine import is_about_space
+from ingest.flatten import write_flat_file
 from ingest.names import Form
 from ingest.odd_bytes import mend_lines
 from ingest.printable import as_line
+from warehouse.flat import FlatColumn
 from warehouse.ga4_schema import EVENT_COLUMNS, REQUIRED_COLUMNS
 
 # NDJSON leaves nulls out, and a day of cookieless pings alone has no pseudo id at all.
@@ -72,15 +76,20 @@ class LakeFile:
     uncast: list[UncastValues] = field(default_factory=list)
 
 
-def write_lake_file(connection: duckdb.DuckDBPyConnection, source: Path, form: Form, target: Path) -> LakeFile:
-    """Turn the fetched file `source` into the lake file `target`; row order is kept.
+def write_lake_file(
+    connection: duckdb.DuckDBPyConnection, source: Path, form: Form, target: Path, flat_columns: Sequence[FlatColumn]
+) -> LakeFile:
+    """Turn the fetched file `source` into the lake file `target` and its flat form; row order is kept.
 
     A Parquet file that already has the lake's schema is read through once and moved as it is. Raises
     UnreadableFileError for a file that is not what its name says or lacks a required column.
     """
     try:
-        write = _write_parquet if form == "parquet" else _write_ndjson
-        return write(connection, source, target)
+        if form == "parquet":
+            return _write_parquet(connection, source, target, flat_columns)
+        lake_file = _write_ndjson(connection, source, target)
+        write_flat_file(connection, flat_columns, target, target)
+        return lake_file
     except duckdb.Error as error:
         if is_about_space(error):
             raise
@@ -104,7 +113,9 @@ def write_lake_file(connection: duckdb.DuckDBPyConnection, source: Path, form: F
         ) from error
 
 
-def _write_parquet(connection: duckdb.DuckDBPyConnection, source: Path, target: Path) -> LakeFile:
+def _write_parquet(
+    connection: duckdb.DuckDBPyConnection, source: Path, target: Path, flat_columns: Sequence[FlatColumn]
+) -> LakeFile:
     plain = f"read_parquet({quote_path(source)}, hive_partitioning = false)"
     exported = _describe(connection, plain)
     known = _known_fields(connection)
@@ -115,14 +126,15 @@ def _write_parquet(connection: duckdb.DuckDBPyConnection, source: Path, target: 
     ]
     if is_as_known and not any(name.casefold() in _RESERVED for name, _ in exported):
         # Reading every page once finds a damaged file here, where it costs one day, and not in every later build.
-        columns = ", ".join(_quote(name) for name, _ in exported)
-        row_count = connection.execute(f"select count(*), bit_xor(hash({columns})) from {plain}").fetchall()[0][0]
+        row_count = write_flat_file(connection, flat_columns, source, target, read_also=[name for name, _ in exported])
         source.rename(target)
         unknown = {name: str(dtype) for name, dtype in exported[len(known) :]}
         return LakeFile(row_count=row_count, is_copied=True, unknown_columns=unknown)
     relation = f"read_parquet({quote_path(source)}, hive_partitioning = false, binary_as_string = true"
     exported = _describe(connection, relation + ")")
-    return _write_cast(connection, relation, exported, target)
+    lake_file = _write_cast(connection, relation, exported, target)
+    write_flat_file(connection, flat_columns, target, target)
+    return lake_file
 
 
 def _write_ndjson(connection: duckdb.DuckDBPyConnection, source: Path, target: Path) -> LakeFile:
@@ -195,13 +207,13 @@ def _write_cast(
     selected, kept = [], []
     for name, dtype in known:
         if name not in drift.present:
-            selected.append(f"null::{dtype} as {_quote(name)}")
+            selected.append(f"null::{dtype} as {quote_name(name)}")
             continue
         own_name, own_type = by_name[name.casefold()]
-        cast = write_cast(_quote(own_name), own_type, dtype, column=name, is_doubtful=name in doubtful)
-        selected.append(f"{cast} as {_quote(name)}")
+        cast = write_cast(quote_name(own_name), own_type, dtype, column=name, is_doubtful=name in doubtful)
+        selected.append(f"{cast} as {quote_name(name)}")
         if name in doubtful or name in drift.with_unknown_sub_fields:
-            kept.append(f"{_quote(own_name)} as {_quote(name + AS_EXPORTED)}")
+            kept.append(f"{quote_name(own_name)} as {quote_name(name + AS_EXPORTED)}")
     known_names = {name for name, _ in known}
     taken = known_names | {name.casefold() for name, _ in exported}
     unknown = [_select_unknown(name, taken) for name, _ in exported if name.casefold() not in known_names]
@@ -219,11 +231,11 @@ def _write_cast(
 def _select_unknown(name: str, taken: set[str]) -> str:
     """A column of the shop's own as it is; one that would hide what readers of the lake add gets a name of its own."""
     if name.casefold() not in _RESERVED:
-        return _quote(name)
+        return quote_name(name)
     own_name = f"exported_{name}"
     while own_name.casefold() in taken:
         own_name += "_"
-    return f"{_quote(name)} as {_quote(own_name)}"
+    return f"{quote_name(name)} as {quote_name(own_name)}"
 
 
 def _find_uncast(
@@ -234,12 +246,12 @@ def _find_uncast(
         (name, doubt)
         for name, dtype in known
         if name in by_name
-        for doubt in list_doubts(_quote(by_name[name][0]), by_name[name][1], dtype, path=name)
+        for doubt in list_doubts(quote_name(by_name[name][0]), by_name[name][1], dtype, path=name)
     ]
     if not doubts:
         return []
     counts = [
-        f"count(*) filter ({doubt.condition}), count({_quote(by_name[name][0])})" for name, doubt in doubts
+        f"count(*) filter ({doubt.condition}), count({quote_name(by_name[name][0])})" for name, doubt in doubts
     ]  # per doubt: rows that do not cast, and rows that have a value in the column at all
     row = connection.execute(f"select {', '.join(counts)} from {relation})").fetchall()[0]
     uncast = []
@@ -248,7 +260,7 @@ def _find_uncast(
         if not bad_rows:
             continue
         first_row = connection.execute(
-            f"select min(found.__row) from (select row_number() over () as __row, {_quote(by_name[name][0])} "
+            f"select min(found.__row) from (select row_number() over () as __row, {quote_name(by_name[name][0])} "
             f"from {relation})) as found where {doubt.condition}"
         ).fetchall()[0][0]
         if name in REQUIRED_COLUMNS and bad_rows == filled_rows and doubt.path == name:
@@ -273,7 +285,7 @@ def _find_uncast(
 
 
 def _write_empty(connection: duckdb.DuckDBPyConnection, target: Path) -> LakeFile:
-    columns = ", ".join(f"null::{dtype} as {_quote(name)}" for name, dtype in EVENT_COLUMNS.items())
+    columns = ", ".join(f"null::{dtype} as {quote_name(name)}" for name, dtype in EVENT_COLUMNS.items())
     connection.execute(f"copy (select {columns} where false) to {quote_text(str(target))} (format parquet)")
     return LakeFile(row_count=0)
 
@@ -324,7 +336,7 @@ def _type_to_read(found: Any, known: Any | None, lists: int = 0) -> str:
             return "JSON" if known.id == "list" else "VARCHAR"
         inner = {} if known is None else dict(known.children)
         members = [(name, _type_to_read(dtype, inner.get(name.casefold()), lists)) for name, dtype in found.children]
-        return f"STRUCT({', '.join(f'{_quote(name)} {dtype}' for name, dtype in members)})"
+        return f"STRUCT({', '.join(f'{quote_name(name)} {dtype}' for name, dtype in members)})"
     if found.id == "list":
         if known is not None and known.id != "list":
             return "JSON" if known.id == "struct" else "VARCHAR"
@@ -360,7 +372,7 @@ def _refuse_renamed_keys(connection: duckdb.DuckDBPyConnection, path: Path, name
 
 
 def _has_values(connection: duckdb.DuckDBPyConnection, relation: str, name: str) -> bool:
-    return bool(connection.execute(f"select count({_quote(name)}) from {relation}").fetchall()[0][0])
+    return bool(connection.execute(f"select count({quote_name(name)}) from {relation}").fetchall()[0][0])
 
 
 def _find_malformed_row(path: Path) -> tuple[int, str] | None:
@@ -396,7 +408,7 @@ def _has_content(path: Path) -> bool:
 
 
 def _known_fields(connection: duckdb.DuckDBPyConnection) -> list[Field]:
-    columns = ", ".join(f"null::{dtype} as {_quote(name)}" for name, dtype in EVENT_COLUMNS.items())
+    columns = ", ".join(f"null::{dtype} as {quote_name(name)}" for name, dtype in EVENT_COLUMNS.items())
     relation = connection.sql(f"select {columns}")
     return list(zip(relation.columns, relation.types, strict=True))
 
@@ -404,17 +416,3 @@ def _known_fields(connection: duckdb.DuckDBPyConnection) -> list[Field]:
 def _describe(connection: duckdb.DuckDBPyConnection, relation: str) -> list[Field]:
     described = connection.sql(f"select * from {relation}")
     return list(zip(described.columns, described.types, strict=True))
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def quote_text(text: str) -> str:
-    """A SQL string literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def quote_path(path: Path) -> str:
-    """A path as a DuckDB string that means this one file, whatever glob characters its folders hold."""
-    return quote_text("".join(f"[{char}]" if char in "*?[" else char for char in str(path)))

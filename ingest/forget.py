@@ -15,12 +15,14 @@ import duckdb
 import yaml
 
 from foundation.errors import FunnelhouseError
+from foundation.quoting import quote_path, quote_text
 from foundation.settings import Settings
 from foundation.state import open_state
 from ingest import place, quarantine
 from ingest.content import hash_content
-from ingest.convert import quote_path, quote_text
 from ingest.engine import open_engine
+from ingest.flatten import write_flat_file
+from warehouse.flat import flat_columns, flat_versions
 from warehouse.forgotten import Forgotten, add_forgotten, mark_purged, read_forgotten
 from warehouse.lake import PARTITION_PREFIX, Manifest, partition_dir, read_manifests
 from warehouse.transaction import request_full_rebuild
@@ -202,7 +204,9 @@ def _rewrite_partition(
                 dropped += drop_rows(connection, folder / name, partition / name)
             else:
                 shutil.copyfile(folder / name, partition / name)
-        place.put_partition(settings, count_out(manifest, dropped), partition)
+            write_flat_file(connection, flat_columns(settings), partition / name, partition / name)
+        manifest = replace(count_out(manifest, dropped), flat_columns=flat_versions(settings))
+        place.put_partition(settings, manifest, partition)
 
 
 def count_out(manifest: Manifest, dropped: int) -> Manifest:

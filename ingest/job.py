@@ -18,6 +18,7 @@ from foundation.settings import Settings
 from ingest import content, place, quarantine, resolve
 from ingest.convert import LakeFile, UnreadableFileError, write_lake_file
 from ingest.engine import is_about_space, open_engine
+from ingest.flatten import flatten_lake, write_flat_file
 from ingest.forget import drop_rows, find_forgotten_ids, finish_purge
 from ingest.names import KINDS, Form
 from ingest.opening import open_source
@@ -25,6 +26,7 @@ from ingest.quarantine import Problem
 from ingest.report import LoadedDay, LoadReport
 from ingest.source import ExportSource, FetchError, ListedFile, SourceTable
 from ingest.space import DiskFullError, require_parquet_size, require_space, unpack
+from warehouse.flat import flat_columns, flat_versions
 from warehouse.forgotten import Forgotten, add_forgotten
 from warehouse.lake import Manifest, SourceFile, read_manifests
 
@@ -77,6 +79,7 @@ def load_changed_days(settings: Settings, *, progress: bool = True, again: Colle
     started = time.monotonic()
     with place.hold_lake(settings):
         forgotten = finish_purge(settings)  # what a killed command has left to do
+        flatten_lake(settings)
         source = open_source(settings, progress=progress)
         listing = source.list_tables()
         for message in listing.impossible_names:
@@ -248,7 +251,8 @@ class _Loader:
             return False
         forgotten_rows = self._drop_forgotten(partition, written)
         content_hash = content.hash_content(table.kind, facts, forgotten_rows)
-        manifest = _write_manifest(table, self._source.uri, facts, content_hash, written, forgotten_rows)
+        versions = flat_versions(self._settings)
+        manifest = _write_manifest(table, self._source.uri, facts, content_hash, written, forgotten_rows, versions)
         place.put_partition(self._settings, manifest, partition)
         self._lake[table.event_date] = manifest
         for file, lake_file in zip(fetched, written.values(), strict=True):
@@ -280,6 +284,7 @@ class _Loader:
                 dropped = drop_rows(connection, path, rest)
                 if dropped:
                     rest.replace(path)
+                    write_flat_file(connection, flat_columns(self._settings), path, path)
                     written[name] = replace(written[name], row_count=written[name].row_count - dropped)
                     total += dropped
         return total
@@ -337,9 +342,9 @@ def _write(
     """Write one lake file within the bounds of one file; what the machine lacks is told of the file that lacked it."""
     if form == "parquet":
         require_parquet_size(settings, connection, source)
-    require_space(settings, source.stat().st_size)
+    require_space(settings, 2 * source.stat().st_size)  # its flat form takes about as much again
     try:
-        return write_lake_file(connection, source, form, target)
+        return write_lake_file(connection, source, form, target, flat_columns(settings))
     except (duckdb.Error, OSError) as error:
         if not is_about_space(error):
             raise
@@ -396,6 +401,7 @@ def _write_manifest(
     content_hash: str,
     written: dict[str, LakeFile],
     forgotten_rows: int,
+    versions: dict[str, str],
 ) -> Manifest:
     files = list(written.values())
     missing = set.intersection(*(set(file.missing_columns) for file in files))
@@ -409,6 +415,7 @@ def _write_manifest(
         row_count=sum(file.row_count for file in files),
         lake_files=list(written),
         forgotten_rows=forgotten_rows,
+        flat_columns=versions,
         loaded_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         unknown_columns={name: dtype for file in files for name, dtype in file.unknown_columns.items()},
         missing_columns=[name for name in files[0].missing_columns if name in missing],

@@ -15,6 +15,7 @@ from pathlib import Path
 from foundation.durable import sync, write_durably
 from foundation.errors import FunnelhouseError
 from foundation.settings import Settings
+from warehouse.flat import FLAT_FOLDER, flat_path
 from warehouse.lake import MANIFEST_NAME, PARTITION_PREFIX, Manifest, partition_dir
 
 logger = logging.getLogger(__name__)
@@ -88,12 +89,14 @@ def make_workspace(settings: Settings) -> Iterator[Path]:
 
 
 def put_partition(settings: Settings, manifest: Manifest, folder: Path) -> None:
-    """Make `folder`, which holds the lake files of one day, that day's partition; an older version of it goes.
+    """Make `folder`, a day's lake files with their flat form, that day's partition; an older version of it goes.
 
     Readers of the folder see the old day, for an instant none, or the new one, and never a mixture.
     """
     for name in manifest.lake_files:
         sync(folder / name)
+        sync(flat_path(folder / name))
+    sync(folder / FLAT_FOLDER)
     _write_manifest(folder / MANIFEST_NAME, manifest)
     target = partition_dir(settings, dt.date.fromisoformat(manifest.event_date))
     if target.exists():
@@ -117,7 +120,7 @@ def refresh_manifest(settings: Settings, manifest: Manifest) -> None:
 
 
 def is_whole(settings: Settings, manifest: Manifest) -> bool:
-    """True when every file that the manifest vouches for is still there."""
+    """True when every file that the manifest vouches for is still there; a flat one can be derived again."""
     folder = partition_dir(settings, dt.date.fromisoformat(manifest.event_date))
     return bool(manifest.lake_files) and all((folder / name).is_file() for name in manifest.lake_files)
 

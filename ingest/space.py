@@ -10,8 +10,9 @@ from pathlib import Path
 import duckdb
 
 from foundation.errors import FunnelhouseError
+from foundation.quoting import quote_path
 from foundation.settings import Settings
-from ingest.convert import UnreadableFileError, quote_path
+from ingest.convert import UnreadableFileError
 
 _CHUNK_BYTES = 8 * 2**20
 _GB = 10**9

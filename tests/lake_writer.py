@@ -5,14 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from foundation.quoting import quote_path, quote_text
 from foundation.settings import Settings
-from ingest.convert import quote_path, quote_text
+from ingest.flatten import write_flat_file
+from warehouse.flat import flat_columns, flat_versions
 from warehouse.ga4_schema import EVENT_COLUMNS
 from warehouse.lake import MANIFEST_NAME, Manifest, partition_dir
 
@@ -56,11 +59,13 @@ def write_day(
     rows = list(events)
     folder = partition_dir(settings, dt.date.fromisoformat(date))
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.iterdir():
+    for old in folder.rglob("*.*"):
         old.unlink()
     lines = folder / "rows.ndjson"
     lines.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     _copy_to_parquet(lines, folder / name, empty=not rows)
+    with duckdb.connect() as connection:
+        write_flat_file(connection, flat_columns(settings), folder / name, folder / name)
     content = hashlib.sha256(lines.read_bytes() + kind.encode()).hexdigest()
     lines.unlink()
     manifest = Manifest(
@@ -72,6 +77,7 @@ def write_day(
         content_hash=content,
         row_count=len(rows),
         lake_files=[name],
+        flat_columns=flat_versions(settings),
         loaded_at="2026-01-01T00:00:00+00:00",
     )
     (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
@@ -79,10 +85,7 @@ def write_day(
 
 def remove_day(settings: Settings, date: str) -> None:
     """Take one day out of the lake."""
-    folder = partition_dir(settings, dt.date.fromisoformat(date))
-    for old in folder.iterdir():
-        old.unlink()
-    folder.rmdir()
+    shutil.rmtree(partition_dir(settings, dt.date.fromisoformat(date)))
 
 
 def _copy_to_parquet(lines: Path, target: Path, *, empty: bool) -> None:

@@ -14,6 +14,7 @@ from foundation.connect import open_build
 from foundation.errors import FunnelhouseError
 from foundation.settings import Settings
 from warehouse.fingerprint import dbt_vars
+from warehouse.flat import FLAT_FOLDER
 from warehouse.transaction import BuildPlan, begin, record_built_partitions
 
 logger = logging.getLogger(__name__)
@@ -111,8 +112,8 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
 
 
 def _lake_files(settings: Settings) -> str:
-    """All files of the lake as SQL text, whatever characters its path has; dbt fills in braces, which are doubled."""
-    pattern = glob.escape(str(settings.lake_dir)) + "/event_date=*/*.parquet"
+    """The lake's flat files as SQL text, whatever characters its path has; dbt fills in braces, which are doubled."""
+    pattern = glob.escape(str(settings.lake_dir)) + f"/event_date=*/{FLAT_FOLDER}/*.parquet"
     return "'" + pattern.replace("'", "''").replace("{", "{{").replace("}", "}}") + "'"
 
 

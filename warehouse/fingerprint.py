@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 
 from foundation.settings import Settings
+from warehouse.flat import flat_versions
 from warehouse.public_suffixes import list_version
 
 STAGING = "staging"
@@ -93,7 +94,13 @@ def dbt_vars(settings: Settings) -> dict[str, Any]:
 
 def _hash(settings: Settings, texts: dict[str, str], others: Iterable[str]) -> str:
     # event ids are DuckDB's hashes: those of another version must not stand beside them
-    parts = [duckdb.__version__, (settings.dbt_project_dir / "dbt_project.yml").read_text(encoding="utf-8"), *others]
+    flat = json.dumps(flat_versions(settings), sort_keys=True)
+    parts = [
+        duckdb.__version__,
+        flat,
+        (settings.dbt_project_dir / "dbt_project.yml").read_text(encoding="utf-8"),
+        *others,
+    ]
     parts += [part for item in sorted(texts.items()) for part in item]
     # each with its length, so that no two lists of parts read the same
     return hashlib.sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()

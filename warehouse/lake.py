@@ -51,6 +51,7 @@ class Manifest:
     missing_columns: list[str] = field(default_factory=list)  # in the known schema, not exported
     retyped_columns: dict[str, str] = field(default_factory=dict)  # exported with another type: name -> that type
     forgotten_rows: int = 0  # exported, and left out because they were a forgotten person's
+    flat_columns: dict[str, str] = field(default_factory=dict)  # of the files in `flat`: name -> version
 
     def to_json(self) -> str:
         """The manifest as it stands in the file."""

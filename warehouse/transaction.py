@@ -8,7 +8,7 @@ import secrets
 import shutil
 import sqlite3
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +22,8 @@ from foundation.errors import FunnelhouseError
 from foundation.settings import Settings
 from warehouse.champions import UNREADABLE, read_champion_versions
 from warehouse.fingerprint import STAGING, project_fingerprint, staging_fingerprint, staging_models
-from warehouse.lake import carry_unknown_columns, read_manifests
+from warehouse.flat import flat_versions
+from warehouse.lake import Manifest, carry_unknown_columns, read_manifests
 from warehouse.public_suffixes import write_public_suffixes
 
 _MATURED = "provisional days have become complete"
@@ -33,6 +34,10 @@ SCHEMAS = (STAGING, "intermediate", "marts", "ml", "ops")
 
 class PublicationError(FunnelhouseError):
     """There is no build of this run to publish."""
+
+
+class LakeOutdatedError(FunnelhouseError):
+    """The lake lacks columns that the SQL reads."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +156,7 @@ def begin(settings: Settings, *, run_id: str, now: dt.datetime | None = None, fu
         plan = BuildPlan(["a full rebuild was asked for"], [day.isoformat() for day in manifests], True)
     else:
         plan = plan_build(settings, now=now)
+    _require_flat_columns(settings, manifests.values())
     _make_build_file(settings, is_empty=plan.is_full_rebuild and not plan.keeps_staging)
     with open_build(settings) as connection, _transaction(connection):
         if plan.keeps_staging:
@@ -316,6 +322,22 @@ def _make_build_file(settings: Settings, *, is_empty: bool) -> None:
     else:
         shutil.copyfile(settings.published_path, temporary)
         temporary.replace(build)
+
+
+def _require_flat_columns(settings: Settings, manifests: Iterable[Manifest]) -> None:
+    """Raise LakeOutdatedError for days without a column that staging reads: the next load derives it."""
+    wanted = flat_versions(settings).items()
+    missing = {
+        manifest.event_date: sorted(name for name, _ in wanted - manifest.flat_columns.items())
+        for manifest in manifests
+    }
+    stale = {day: names for day, names in missing.items() if names}
+    if stale:
+        day, names = min(stale.items())
+        raise LakeOutdatedError(
+            f"{len(stale)} days of the lake lack columns that the SQL reads ({day}: {', '.join(names[:3])}"
+            f"{', …' if len(names) > 3 else ''}); run `python -m ingest`, which derives them"
+        )
 
 
 def _drop_all_but_staging(connection: duckdb.DuckDBPyConnection, models: Collection[str]) -> None:

@@ -107,8 +107,11 @@ def test_a_day_of_fewer_shards_loses_the_old_ones(settings: Settings, source: Pa
     load_changed_days(settings)
     (source / "events_20260801_002.json").unlink()
     assert [day.rows for day in load_changed_days(settings).days_loaded] == [4]
-    assert sorted(path.name for path in (settings.lake_dir / "event_date=2026-08-01").iterdir()) == [
+    folder = settings.lake_dir / "event_date=2026-08-01"
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*")) == [
         "_manifest.json",
+        "flat/part-00000.parquet",
+        "flat/part-00001.parquet",
         "part-00000.parquet",
         "part-00001.parquet",
     ]

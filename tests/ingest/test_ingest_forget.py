@@ -136,7 +136,7 @@ def test_their_rows_go_and_touched_days_are_new_to_the_build(settings: Settings)
     changed = [day.isoformat() for day in before if before[day].content_hash != after[day].content_hash]
     assert changed == ["2026-08-01", "2026-08-02", "2026-08-03"]
     assert [(m.row_count, m.forgotten_rows) for m in after.values()] == [(3, 1), (2, 2), (0, 2), (2, 0)]
-    assert [file.read_bytes().count(b"tablet") for file in settings.lake_dir.rglob("*.parquet")] == [0] * 4
+    assert [file.read_bytes().count(b"tablet") for file in settings.lake_dir.rglob("*.parquet")] == [0] * 8
 
 
 def test_nothing_is_loaded_again_because_somebody_was_forgotten(settings: Settings) -> None:

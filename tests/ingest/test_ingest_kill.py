@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -86,9 +87,11 @@ def _check_partitions(settings: Settings) -> None:
     with duckdb.connect() as connection:
         for folder in settings.lake_dir.iterdir():
             manifest = Manifest.from_json((folder / "_manifest.json").read_text())
-            assert {path.name for path in folder.iterdir()} == {"_manifest.json", *manifest.lake_files}
-            count = f"select count(*) from read_parquet('{folder}/*.parquet')"
-            assert connection.execute(count).fetchall() == [(manifest.row_count,)]
+            assert {path.name for path in folder.iterdir()} == {"_manifest.json", "flat", *manifest.lake_files}
+            assert {path.name for path in (folder / "flat").iterdir()} == set(manifest.lake_files)
+            for files in (folder, folder / "flat"):
+                count = f"select count(*) from read_parquet('{files}/*.parquet')"
+                assert connection.execute(count).fetchall() == [(manifest.row_count,)]
 
 
 def test_kills_at_random_moments(
@@ -136,9 +139,7 @@ def test_a_replacement_killed_between_its_renames_is_repaired(
     aside.parent.mkdir()
     day.rename(aside)
     if killed_after == "second rename":
-        day.mkdir()
-        for path in aside.iterdir():
-            (day / path.name).write_bytes(path.read_bytes())
+        shutil.copytree(aside, day)
         (aside / "part-00000.parquet").unlink()  # it was being deleted
     assert load_changed_days(settings).days_loaded == []
     assert _read_lake(settings) == before

@@ -84,7 +84,7 @@ def read_lake(settings: Settings) -> dict[str, Any]:
     for folder in sorted(settings.lake_dir.iterdir()):
         manifest = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
         del manifest["loaded_at"]
-        lake[folder.name] = [manifest, sorted(path.name for path in folder.iterdir())]
+        lake[folder.name] = [manifest, sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*"))]
     for name in ("staging", "replaced"):
         folder = settings.home / "lake" / name
         lake[name] = sorted(path.name for path in folder.iterdir()) if folder.exists() else []

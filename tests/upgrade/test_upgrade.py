@@ -65,7 +65,7 @@ def test_an_older_home_goes_on_with_what_it_had(home: Settings, tmp_path: Path) 
         other, "2026-10-03", [make_event("page_view", "2026-10-03T17:00:00", user=f"new.{n}") for n in range(300)]
     )
     (tmp_path / "export").mkdir()
-    [file] = other.lake_dir.rglob("*.parquet")
+    [file] = other.lake_dir.glob("*/*.parquet")
     file.rename(tmp_path / "export" / "events_20261003.parquet")
     reasons = run_main_job(home, run_id="after the upgrade")
     assert reasons == ["the SQL or a setting that it depends on has changed"]

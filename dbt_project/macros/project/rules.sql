@@ -110,10 +110,10 @@
 {#- session_traffic_source_last_click says something. -#}
 {% macro has_last_click(column) -%}
     coalesce(
-        {{ column }}.cross_channel_campaign.source, {{ column }}.cross_channel_campaign.medium,
-        {{ column }}.cross_channel_campaign.default_channel_group,
-        {{ column }}.google_ads_campaign.campaign_name, {{ column }}.google_ads_campaign.campaign_id,
-        {{ column }}.manual_campaign.source, {{ column }}.manual_campaign.medium
+        {{ column }}_cross_channel_campaign_source, {{ column }}_cross_channel_campaign_medium,
+        {{ column }}_cross_channel_campaign_default_channel_group,
+        {{ column }}_google_ads_campaign_campaign_name, {{ column }}_google_ads_campaign_campaign_id,
+        {{ column }}_manual_campaign_source, {{ column }}_manual_campaign_medium
     ) is not null
 {%- endmacro %}
 
@@ -124,16 +124,16 @@
     {%- set name = 'campaign_name' if field == 'campaign' else field -%}
     {%- set cleaned = not_set_to_null if field == 'campaign' else not_blank -%}
     case
-        when coalesce({{ column }}.cross_channel_campaign.source, {{ column }}.cross_channel_campaign.medium) is not null
-            then {{ cleaned(column ~ '.cross_channel_campaign.' ~ name) }}
-        when coalesce({{ column }}.google_ads_campaign.campaign_name, {{ column }}.google_ads_campaign.campaign_id) is not null
-            then {% if field == 'source' %}'google'{% elif field == 'medium' %}'cpc'{% else %}{{ not_set_to_null(column ~ '.google_ads_campaign.campaign_name') }}{% endif %}
-        else {{ cleaned(column ~ '.manual_campaign.' ~ name) }}
+        when coalesce({{ column }}_cross_channel_campaign_source, {{ column }}_cross_channel_campaign_medium) is not null
+            then {{ cleaned(column ~ '_cross_channel_campaign_' ~ name) }}
+        when coalesce({{ column }}_google_ads_campaign_campaign_name, {{ column }}_google_ads_campaign_campaign_id) is not null
+            then {% if field == 'source' %}'google'{% elif field == 'medium' %}'cpc'{% else %}{{ not_set_to_null(column ~ '_google_ads_campaign_campaign_name') }}{% endif %}
+        else {{ cleaned(column ~ '_manual_campaign_' ~ name) }}
     end
 {%- endmacro %}
 
 {#- The channel group that the export itself names: it knows the type of a Google Ads campaign, which no source and medium
     tell. -#}
 {% macro last_click_channel_group(column) -%}
-    {{ not_set_to_null(column ~ '.cross_channel_campaign.default_channel_group') }}
+    {{ not_set_to_null(column ~ '_cross_channel_campaign_default_channel_group') }}
 {%- endmacro %}

@@ -3,35 +3,17 @@
     incremental_predicates=[is_touched_event_date()],
 ) }}
 
--- Each step reads the one before it once: a param's place is looked up once, a text is cleaned once.
+-- Each step reads the one before it once: a text is cleaned once.
 with raw_events as (
     select
         *,
-        {{ param_lists('event_params') }}
+        {{ trimmed('event_name') }} as clean_event_name
     from {{ ref('base_ga4__events') }}
     where
         {{ quarantine_reason() }} is null
         {% if is_incremental() %}
             and lake_day in ({{ touched_lake_days() }})
         {% endif %}
-),
-
-located as (
-    select
-        *,
-        {{ trimmed('event_name') }} as clean_event_name,
-        {{ param_positions([
-            'ga_session_id', 'ga_session_number', 'batch_page_id', 'batch_ordering_id', 'batch_event_index',
-            'page_location', 'page_title', 'page_referrer', 'firebase_screen', 'session_engaged',
-            'engagement_time_msec', 'percent_scrolled', 'search_term', 'ignore_referrer', 'source', 'medium',
-            'campaign', 'gclid', 'transaction_id', 'currency', 'value', 'traffic_type', 'synthetic_bundle'
-        ]) }},
-        -- looked for only where it can be
-        case when event_name = 'page_view' then {{ param_position('entrances') }} end as at_entrances,
-        case when platform != 'WEB' then {{ param_position('firebase_screen_class') }} end as at_firebase_screen_class,
-        case when event_name = 'add_payment_info' then {{ param_position('payment_type') }} end as at_payment_type,
-        {{ param_position(var('release_parameter')) }} as at_release
-    from raw_events
 ),
 
 read_params as (
@@ -57,8 +39,11 @@ read_params as (
         {{ param_text('page_location') }} as page_location,
         {{ param_text('page_title') }} as page_title,
         {{ param_text('page_referrer') }} as page_referrer,
-        coalesce({{ param_text('firebase_screen') }}, {{ param_text('firebase_screen_class') }}) as screen_name,
-        coalesce({{ param_int('entrances') }}, 0) >= 1 as is_entrance,
+        coalesce(
+            {{ param_text('firebase_screen') }},
+            case when raw_events.platform != 'WEB' then {{ param_text('firebase_screen_class') }} end
+        ) as screen_name,
+        coalesce(case when raw_events.event_name = 'page_view' then {{ param_int('entrances') }} end, 0) >= 1 as is_entrance,
         {{ param_int('session_engaged') }} as param_session_engaged,
         {{ param_int('engagement_time_msec') }} as engagement_time_msec,
         {{ param_int('percent_scrolled') }} as percent_scrolled,
@@ -68,27 +53,30 @@ read_params as (
         {{ param_text('medium') }} as param_medium,
         {{ param_text('campaign') }} as param_campaign,
         {{ param_text('gclid') }} as param_gclid,
-        {{ not_set_to_null('collected_traffic_source.manual_source') }} as collected_source,
-        {{ not_set_to_null('collected_traffic_source.manual_medium') }} as collected_medium,
-        {{ not_set_to_null('collected_traffic_source.manual_campaign_name') }} as collected_campaign,
-        {{ not_set_to_null('collected_traffic_source.gclid') }} as collected_gclid,
-        {{ not_set_to_null('collected_traffic_source.dclid') }} as collected_dclid,
+        {{ not_set_to_null('collected_traffic_source_manual_source') }} as collected_source,
+        {{ not_set_to_null('collected_traffic_source_manual_medium') }} as collected_medium,
+        {{ not_set_to_null('collected_traffic_source_manual_campaign_name') }} as collected_campaign,
+        {{ not_set_to_null('collected_traffic_source_gclid') }} as collected_gclid,
+        {{ not_set_to_null('collected_traffic_source_dclid') }} as collected_dclid,
         {{ has_last_click('session_traffic_source_last_click') }} as has_last_click,
-        session_traffic_source_last_click,
-        case when {{ is_about_money('clean_event_name') }} then ecommerce.transaction_id end
+        {{ last_click_field('session_traffic_source_last_click', 'source') }} as last_click_source,
+        {{ last_click_field('session_traffic_source_last_click', 'medium') }} as last_click_medium,
+        {{ last_click_field('session_traffic_source_last_click', 'campaign') }} as last_click_campaign,
+        {{ last_click_channel_group('session_traffic_source_last_click') }} as last_click_channel_group,
+        case when {{ is_about_money('clean_event_name') }} then ecommerce_transaction_id end
             as ecommerce_transaction_id,
         case when {{ is_about_money('clean_event_name') }} then {{ param_text('transaction_id') }} end
             as param_transaction_id,
         {{ param_text('currency') }} as currency,
-        ecommerce.purchase_revenue_in_usd is not null as has_purchase_revenue_usd,
-        {{ amount_or_null('ecommerce.purchase_revenue_in_usd') }} as purchase_revenue_usd,
-        {{ amount_or_null('ecommerce.purchase_revenue') }} as purchase_revenue_local,
-        {{ amount_or_null('ecommerce.refund_value_in_usd') }} as refund_value_usd,
-        {{ amount_or_null('ecommerce.refund_value') }} as refund_value_local,
+        ecommerce_purchase_revenue_in_usd is not null as has_purchase_revenue_usd,
+        {{ amount_or_null('ecommerce_purchase_revenue_in_usd') }} as purchase_revenue_usd,
+        {{ amount_or_null('ecommerce_purchase_revenue') }} as purchase_revenue_local,
+        {{ amount_or_null('ecommerce_refund_value_in_usd') }} as refund_value_usd,
+        {{ amount_or_null('ecommerce_refund_value') }} as refund_value_local,
         {{ amount_or_null('event_value_in_usd') }} as event_value_usd,
         {{ param_number('value') }} as param_value,
         -- nobody buys a million pieces: a hit of anybody's making must not stop the sums
-        case when ecommerce.total_item_quantity between 0 and 1000000 then ecommerce.total_item_quantity end
+        case when ecommerce_total_item_quantity between 0 and 1000000 then ecommerce_total_item_quantity end
             as item_quantity,
         case
             when clean_event_name in (
@@ -96,19 +84,19 @@ read_params as (
                 'refund'
             ) then {{ compact_items('items') }}
         end as items,
-        lower({{ not_set_to_null('device.category') }}) as device_category,
-        {{ not_set_to_null('device.operating_system') }} as operating_system,
-        {{ not_set_to_null('coalesce(device.web_info.browser, device.browser)') }} as browser,
-        {{ not_set_to_null('coalesce(device.web_info.browser_version, device.browser_version)') }} as browser_version,
-        {{ not_set_to_null('coalesce(' ~ param_text('release') ~ ', app_info.version)') }} as release,
-        {{ not_set_to_null(param_text('payment_type')) }} as payment_type,
-        {{ not_set_to_null('device.web_info.hostname') }} as hostname,
-        {{ not_set_to_null('geo.country') }} as country,
+        lower({{ not_set_to_null('device_category') }}) as device_category,
+        {{ not_set_to_null('device_operating_system') }} as operating_system,
+        {{ not_set_to_null('coalesce(device_web_info_browser, device_browser)') }} as browser,
+        {{ not_set_to_null('coalesce(device_web_info_browser_version, device_browser_version)') }} as browser_version,
+        {{ not_set_to_null('coalesce(' ~ param_text(var('release_parameter')) ~ ', app_info_version)') }} as release,
+        case when raw_events.event_name = 'add_payment_info' then {{ not_set_to_null(param_text('payment_type')) }} end as payment_type,
+        {{ not_set_to_null('device_web_info_hostname') }} as hostname,
+        {{ not_set_to_null('geo_country') }} as country,
         {{ param_text('traffic_type') }} as traffic_type,
         {{ param_int('synthetic_bundle') }} as synthetic_bundle,
-        {{ unordered_list_hash('event_params') }} as params_hash,
-        {{ list_hash('items') }} as items_hash
-    from located
+        params_hash,
+        items_hash
+    from raw_events
 ),
 
 cleaned as (
@@ -249,14 +237,10 @@ select
     case when not is_click_id_decisive then tuple_campaign end as event_campaign,
     tuple_origin is not null or is_click_id_decisive as has_event_source,
     has_last_click,
-    case when has_last_click then {{ last_click_field('session_traffic_source_last_click', 'source') }} end
-        as last_click_source,
-    case when has_last_click then lower({{ last_click_field('session_traffic_source_last_click', 'medium') }}) end
-        as last_click_medium,
-    case when has_last_click then {{ last_click_field('session_traffic_source_last_click', 'campaign') }} end
-        as last_click_campaign,
-    case when has_last_click then {{ last_click_channel_group('session_traffic_source_last_click') }} end
-        as last_click_channel_group,
+    case when has_last_click then last_click_source end as last_click_source,
+    case when has_last_click then lower(last_click_medium) end as last_click_medium,
+    case when has_last_click then last_click_campaign end as last_click_campaign,
+    case when has_last_click then last_click_channel_group end as last_click_channel_group,
     coalesce(clean_ecommerce_transaction_id, clean_param_transaction_id) as transaction_id,
     case
         when coalesce(clean_ecommerce_transaction_id, clean_param_transaction_id) is null

@@ -1,0 +1,194 @@
+"""The flat form of a lake file: what staging reads of an event, in one column and one type each.
+
+Params are a list in which each value lies in one of four fields; to find one costs more than all that is done with it.
+Ingestion looks for them once, while it reads a file anyway. The rows as exported stay beside it: a column that is
+wanted later is derived from them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import duckdb
+import yaml
+
+from foundation.errors import FunnelhouseError
+from foundation.quoting import quote_name, quote_text
+from foundation.settings import Settings
+
+FLAT_FOLDER = "flat"  # beside a day's lake files, holding one file of the same name for each of them
+
+_LEAVES = (
+    "event_date",
+    "event_timestamp",
+    "event_name",
+    "event_value_in_usd",
+    "user_id",
+    "user_pseudo_id",
+    "stream_id",
+    "platform",
+    "batch_page_id",
+    "batch_ordering_id",
+    "batch_event_index",
+    "device.category",
+    "device.operating_system",
+    "device.browser",
+    "device.browser_version",
+    "device.web_info.browser",
+    "device.web_info.browser_version",
+    "device.web_info.hostname",
+    "app_info.version",
+    "geo.country",
+    "ecommerce.transaction_id",
+    "ecommerce.purchase_revenue",
+    "ecommerce.purchase_revenue_in_usd",
+    "ecommerce.refund_value",
+    "ecommerce.refund_value_in_usd",
+    "ecommerce.total_item_quantity",
+    "collected_traffic_source.manual_source",
+    "collected_traffic_source.manual_medium",
+    "collected_traffic_source.manual_campaign_name",
+    "collected_traffic_source.gclid",
+    "collected_traffic_source.dclid",
+    "session_traffic_source_last_click.cross_channel_campaign.source",
+    "session_traffic_source_last_click.cross_channel_campaign.medium",
+    "session_traffic_source_last_click.cross_channel_campaign.campaign_name",
+    "session_traffic_source_last_click.cross_channel_campaign.default_channel_group",
+    "session_traffic_source_last_click.google_ads_campaign.campaign_name",
+    "session_traffic_source_last_click.google_ads_campaign.campaign_id",
+    "session_traffic_source_last_click.manual_campaign.source",
+    "session_traffic_source_last_click.manual_campaign.medium",
+    "session_traffic_source_last_click.manual_campaign.campaign_name",
+)
+_ITEM_FIELDS = (
+    "item_id",
+    "item_name",
+    "item_category",
+    "price_in_usd",
+    "quantity",
+    "item_revenue_in_usd",
+    "item_refund_in_usd",
+)
+# How a param's value is read as a type: its place in the list is `{at}`, and lists of one value each say what it holds.
+_READ_AS = {
+    "text": "coalesce(param_strings[{at}], cast(param_ints[{at}] as varchar))",
+    "int": (
+        "coalesce(param_ints[{at}], try_cast(param_strings[{at}] as bigint), try_cast(param_doubles[{at}] as bigint))"
+    ),
+    "double": (
+        "coalesce(param_doubles[{at}], cast(param_ints[{at}] as double), try_cast(param_strings[{at}] as double))"
+    ),
+    "string": "param_strings[{at}]",
+}
+_LISTS = """
+    list_transform(event_params, lambda a_param: a_param.key) as param_keys,
+    list_transform(event_params, lambda a_param: a_param.value.string_value) as param_strings,
+    list_transform(event_params, lambda a_param: a_param.value.int_value) as param_ints,
+    list_transform(
+        event_params, lambda a_param: coalesce(a_param.value.double_value, a_param.value.float_value)
+    ) as param_doubles
+"""
+
+
+@dataclass(frozen=True)
+class FlatColumn:
+    """A column of the flat lake: its name and its SQL, where `{at}` is the place of `param` in the list of params."""
+
+    name: str
+    sql: str
+    param: str | None = None
+
+    @property
+    def version(self) -> str:
+        """What tells two forms of the column apart: its SQL, and the engine where that decides its values."""
+        parts = [
+            self.sql,
+            self.param or "",
+            _LISTS if self.param else "",
+            duckdb.__version__ if "hash(" in self.sql else "",
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def flat_path(lake_file: Path) -> Path:
+    """The flat file of a lake file."""
+    return lake_file.parent / FLAT_FOLDER / lake_file.name
+
+
+class ParamsError(FunnelhouseError):
+    """`event_params` of dbt_project.yml names a type that there is not."""
+
+
+def flat_columns(settings: Settings) -> list[FlatColumn]:
+    """The columns that staging reads. Raises ParamsError for a type that there is not."""
+    fields = ", ".join(f"{name} := an_item.{name}" for name in _ITEM_FIELDS)
+    columns = [FlatColumn(leaf.replace(".", "_"), leaf) for leaf in _LEAVES]
+    columns += [
+        FlatColumn("items", f"list_transform(items, lambda an_item: struct_pack({fields}))"),
+        # what the identity of an event hangs on: its params whatever their order, and its items in theirs
+        FlatColumn(
+            "params_hash",
+            # of the sum, for Parquet would make a decimal number of that
+            "hash(coalesce(list_aggregate(list_transform(event_params, lambda a_param: hash(a_param)), 'sum'), 0))",
+        ),
+        FlatColumn("items_hash", "case when len(items) > 0 then hash(items) end"),
+    ]
+    for param, types in list_params(settings).items():
+        # most params are absent in most rows: asking that first is a fifth cheaper
+        columns += [
+            FlatColumn(f"{param}__{name}", f"case when {{at}} is not null then {_READ_AS[name]} end", param)
+            for name in types
+        ]
+    return columns
+
+
+def flat_versions(settings: Settings) -> dict[str, str]:
+    """The version of each flat column, by its name."""
+    return {column.name: column.version for column in flat_columns(settings)}
+
+
+def flatten_query(columns: Iterable[FlatColumn], relation: str, *, read_also: Iterable[str] = ()) -> str:
+    """SQL that selects flat columns from rows that have all known columns of an event in their types.
+
+    The columns of `read_also` are read to their last value, too, and nothing is done with them.
+    """
+    columns = list(columns)
+    places = {param: f"at_{at}" for at, param in enumerate(dict.fromkeys(filter(None, (c.param for c in columns))))}
+    looked_up = "".join(f", list_position(param_keys, {quote_text(param)}) as {at}" for param, at in places.items())
+    selected = [
+        f"{column.sql.format(at=places[column.param]) if column.param else column.sql} as {quote_name(column.name)}"
+        for column in columns
+    ]
+    known = ", ".join(dict.fromkeys([*(leaf.split(".")[0] for leaf in _LEAVES), "event_params", "items"]))
+    others = ", ".join(map(quote_name, read_also))
+    condition = f" where hash({others}) is not null" if others else ""
+    # each step reads the one before it once, and none sees a column of the shop's own
+    return (
+        f"with flat_rows as (select {known} from {relation}{condition}), "
+        f"flat_lists as (select *, {_LISTS} from flat_rows), flat_places as (select *{looked_up} from flat_lists) "
+        f"select {', '.join(selected)} from flat_places"
+    )
+
+
+def list_params(settings: Settings) -> dict[str, list[str]]:
+    """The params that staging reads, and the types that it reads each of them in."""
+    project = settings.dbt_project_dir / "dbt_project.yml"
+    params = {name: list(types) for name, types in _parse_params(project, project.read_text(encoding="utf-8")).items()}
+    release = params.setdefault(settings.release_parameter, [])
+    if "text" not in release:
+        release.append("text")
+    return params
+
+
+@lru_cache(maxsize=4)
+def _parse_params(project: Path, text: str) -> dict[str, tuple[str, ...]]:
+    params = yaml.safe_load(text)["vars"]["event_params"]
+    for name, types in params.items():
+        unknown = [type_name for type_name in types if type_name not in _READ_AS]
+        if unknown:
+            raise ParamsError(f"{project}: event_params has {name} as {unknown[0]}; there are {', '.join(_READ_AS)}")
+    return {str(name): tuple(types) for name, types in params.items()}
