@@ -14,10 +14,9 @@ from pathlib import Path
 import duckdb
 
 from benchmarks.costs import Cost, measure, print_costs
-from benchmarks.lakes import WORK, environment_for, settings_for
+from benchmarks.lakes import WORK, environment_for, flatten, settings_for
 from foundation.connect import open_build
 from foundation.settings import Settings
-from ingest.flatten import flatten_lake
 from warehouse.ga4_schema import EVENT_COLUMNS
 from warehouse.lake import MANIFEST_NAME, PARTITION_PREFIX, Manifest
 
@@ -72,7 +71,7 @@ def build(shape: Shape, memory_limit: str, tries: int) -> Cost:
     # in a process of its own: one that is started later reports the memory of this one as its own
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         pool.starmap(_write_day, [(settings, shape, index) for index in range(shape.days)])
-    flatten_lake(settings)
+    flatten(settings)
     environment = environment_for(home, memory_limit)
     cost = min((measure(BUILD, environment) for _ in range(tries)), key=lambda cost: cost.cpu_seconds)
     with open_build(settings, read_only=True) as connection:

@@ -14,6 +14,7 @@ import duckdb
 
 from foundation.settings import Settings, load_settings
 from ingest.flatten import flatten_lake
+from ingest.place import hold_lake
 from warehouse.lake import MANIFEST_NAME, Manifest, read_manifests
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -46,7 +47,7 @@ def make_lake(home: Path, *, sessions: int, days: int, copies: int) -> Settings:
     """
     settings = settings_for(home)
     if read_manifests(settings):
-        flatten_lake(settings)
+        flatten(settings)
         return settings
     shop = WORK / f"shop-{sessions}-{days}"
     shop_settings = settings_for(shop)
@@ -60,8 +61,14 @@ def make_lake(home: Path, *, sessions: int, days: int, copies: int) -> Settings:
         for manifest in read_manifests(shop_settings).values():
             _copy_day(connection, shop_settings, settings, manifest, copies)
     settings = settings_for(home)
-    flatten_lake(settings)
+    flatten(settings)
     return settings
+
+
+def flatten(settings: Settings) -> None:
+    """Give each day its flat files, as a load does."""
+    with hold_lake(settings):
+        flatten_lake(settings)
 
 
 def _copy_day(

@@ -18,7 +18,7 @@ from ingest.flatten import write_flat_file
 from ingest.names import Form
 from ingest.odd_bytes import mend_lines
 from ingest.printable import as_line
-from warehouse.flat import FlatColumn
+from warehouse.flat import FlatColumn, list_unread
 from warehouse.ga4_schema import EVENT_COLUMNS, REQUIRED_COLUMNS
 
 # NDJSON leaves nulls out, and a day of cookieless pings alone has no pseudo id at all.
@@ -125,8 +125,10 @@ def _write_parquet(
         (name, str(dtype)) for name, dtype in known
     ]
     if is_as_known and not any(name.casefold() in _RESERVED for name, _ in exported):
-        # Reading every page once finds a damaged file here, where it costs one day, and not in every later build.
-        row_count = write_flat_file(connection, flat_columns, source, target, read_also=[name for name, _ in exported])
+        # Reading every page once finds a damaged file here, where it costs one day, and not whoever reads it later.
+        row_count = write_flat_file(connection, flat_columns, source, target)
+        others = ", ".join(quote_name(name) for name in list_unread(name for name, _ in exported))
+        connection.execute(f"select bit_xor(hash({others})) from {plain}").fetchall()
         source.rename(target)
         unknown = {name: str(dtype) for name, dtype in exported[len(known) :]}
         return LakeFile(row_count=row_count, is_copied=True, unknown_columns=unknown)

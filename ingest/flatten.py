@@ -32,17 +32,12 @@ def write_flat_file(
     columns: Iterable[FlatColumn],
     source: Path,
     lake_file: Path,
-    *,
-    read_also: Iterable[str] = (),
 ) -> int:
-    """Write the flat form of `source`, which is or becomes `lake_file`; returns its number of rows.
-
-    The columns of `read_also` are read to their last value on the way.
-    """
+    """Write the flat form of `source`, which is or becomes `lake_file`; returns its number of rows."""
     target = flat_path(lake_file)
     target.parent.mkdir(exist_ok=True)
     rows = f"read_parquet({quote_path(source)}, hive_partitioning = false)"
-    query = flatten_query(columns, rows, read_also=read_also)
+    query = flatten_query(columns, rows)
     return int(connection.execute(f"copy ({query}) to {quote_text(str(target))} (format parquet)").fetchall()[0][0])
 
 

@@ -64,6 +64,7 @@ _LEAVES = (
     "session_traffic_source_last_click.manual_campaign.medium",
     "session_traffic_source_last_click.manual_campaign.campaign_name",
 )
+_LISTS_READ = ("event_params", "items")  # hashed as exported
 _ITEM_FIELDS = (
     "item_id",
     "item_name",
@@ -151,11 +152,8 @@ def flat_versions(settings: Settings) -> dict[str, str]:
     return {column.name: column.version for column in flat_columns(settings)}
 
 
-def flatten_query(columns: Iterable[FlatColumn], relation: str, *, read_also: Iterable[str] = ()) -> str:
-    """SQL that selects flat columns from rows that have all known columns of an event in their types.
-
-    The columns of `read_also` are read to their last value, too, and nothing is done with them.
-    """
+def flatten_query(columns: Iterable[FlatColumn], relation: str) -> str:
+    """SQL that selects flat columns from rows that have all known columns of an event in their types."""
     columns = list(columns)
     places = {param: f"at_{at}" for at, param in enumerate(dict.fromkeys(filter(None, (c.param for c in columns))))}
     looked_up = "".join(f", list_position(param_keys, {quote_text(param)}) as {at}" for param, at in places.items())
@@ -163,15 +161,19 @@ def flatten_query(columns: Iterable[FlatColumn], relation: str, *, read_also: It
         f"{column.sql.format(at=places[column.param]) if column.param else column.sql} as {quote_name(column.name)}"
         for column in columns
     ]
-    known = ", ".join(dict.fromkeys([*(leaf.split(".")[0] for leaf in _LEAVES), "event_params", "items"]))
-    others = ", ".join(map(quote_name, read_also))
-    condition = f" where hash({others}) is not null" if others else ""
+    known = ", ".join(dict.fromkeys([*(leaf.split(".")[0] for leaf in _LEAVES), *_LISTS_READ]))
     # each step reads the one before it once, and none sees a column of the shop's own
     return (
-        f"with flat_rows as (select {known} from {relation}{condition}), "
+        f"with flat_rows as (select {known} from {relation}), "
         f"flat_lists as (select *, {_LISTS} from flat_rows), flat_places as (select *{looked_up} from flat_lists) "
         f"select {', '.join(selected)} from flat_places"
     )
+
+
+def list_unread(names: Iterable[str]) -> list[str]:
+    """Those columns of a lake file that are not read to their last value when all flat columns are selected."""
+    whole = {*_LISTS_READ, *(leaf for leaf in _LEAVES if "." not in leaf)}
+    return [name for name in names if name not in whole]
 
 
 def list_params(settings: Settings) -> dict[str, list[str]]:

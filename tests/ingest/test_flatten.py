@@ -294,7 +294,7 @@ def test_a_shops_own_columns_do_not_get_in_the_way(settings: Settings, tmp_path:
         connection.execute(
             f"copy (select *, {more} from read_parquet({quote_path(lake_file)})) to '{odd}' (format parquet)"
         )
-        write_flat_file(connection, flat_columns(settings), odd, odd, read_also=names)
+        write_flat_file(connection, flat_columns(settings), odd, odd)
         [(title,)] = connection.execute(f"select page_title__text from read_parquet('{flat_path(odd)}')").fetchall()
     assert title == "Home"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from export_writer import (
     canonical_columns,
@@ -145,3 +146,32 @@ def test_a_line_of_odd_text_is_escaped_and_cut() -> None:
     assert as_line("a\nb\x00\ud800ä🛒\u202e") == "a\\nb\\x00\\ud800ä🛒\\u202e"
     assert as_line("x" * 2_000) == "x" * 999 + "…"
     assert len(as_line("\U000e0001" * 999)) == 1_000
+
+
+@pytest.mark.parametrize(
+    "column", ["event_name", "event_params", "items", "geo", "user_properties", "user_ltv", "publisher", "of_my_own"]
+)
+def test_damage_is_found_in_whatever_column_it_is(settings: Settings, export: Path, column: str) -> None:
+    texts = {"event_params": "string_value", "items": "item_name", "geo": "city", "user_properties": "string_value"}
+    value = [{"key": "a", "value": {"string_value": "much"}}]
+    rows = make_events(300, "20260802", items=[{"item_name": "bag"}], geo={"city": "Rome"}, user_properties=value)
+    for number, row in enumerate(rows):
+        row["user_ltv"] = {"revenue": number, "currency": f"c{number}"}
+        row["publisher"] = {"ad_unit_id": f"unit {number}"}
+    path = export / "events_20260802.parquet"
+    write_parquet(path, rows, extra="event_name || 'x' as of_my_own")
+    with duckdb.connect() as connection:
+        chunks = connection.execute(
+            """
+            select coalesce(dictionary_page_offset, data_page_offset), total_compressed_size
+            from parquet_metadata(?)
+            where string_split(path_in_schema, ', ')[1] = ? and contains(path_in_schema, ?) and type = 'BYTE_ARRAY'
+            """,
+            [str(path), column, texts.get(column, "")],
+        ).fetchall()
+    assert chunks
+    content = bytearray(path.read_bytes())
+    for start, size in chunks:
+        content[start : start + size] = b"\xff" * size
+    path.write_bytes(content)
+    assert "cannot be read as Parquet" in _refuse(settings)["reason"]
