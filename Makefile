@@ -82,6 +82,7 @@ lint: $(VENV)/.installed-dev  ## Check style, types, imports, SQL and YAML
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.dbt_project.portability
 	$(BIN)/sqlfluff lint --processes 2 dbt_project/models expectations/sql
 	$(BIN)/yamllint -s .
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml

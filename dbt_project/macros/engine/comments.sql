@@ -1,6 +1,10 @@
 {#- What the models' documentation says, as comments on the tables and columns that this run has created: one statement
     for all, since dbt takes longer over a statement than DuckDB. Rows written into a table leave its comments. -#}
 {% macro comment_relations(results) -%}
+    {{ return(adapter.dispatch('comment_relations', 'funnelhouse')(results)) }}
+{%- endmacro %}
+
+{% macro duckdb__comment_relations(results) -%}
     {%- set is_full = is_full_build() -%}
     {%- for result in results
         if result.status == 'success' and result.node.resource_type == 'model'
@@ -17,5 +21,9 @@
 {%- endmacro %}
 
 {% macro text_literal(value) -%}
+    {{ return(adapter.dispatch('text_literal', 'funnelhouse')(value)) }}
+{%- endmacro %}
+
+{% macro duckdb__text_literal(value) -%}
     '{{ value | trim | replace("'", "''") }}'
 {%- endmacro %}

@@ -95,7 +95,7 @@
 
 {#- The first folder of a path: /p/linen-shirt → p, / → /. What kind of page it is, in most shops, without a list of them. -#}
 {% macro page_section(path) -%}
-    case when {{ path }} = '/' then '/' else nullif(split_part({{ path }}, '/', 2), '') end
+    case when {{ path }} = '/' then '/' else nullif({{ text_part(path, '/', 2) }}, '') end
 {%- endmacro %}
 
 {#- Columns that features take from the entry and from the device's earlier sessions. -#}

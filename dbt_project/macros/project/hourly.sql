@@ -40,7 +40,7 @@ added as (
         from {{ ref('int_days') }} as days
         cross join {{ unnest_hours(property_midnight('days.kpi_date'), property_midnight('days.kpi_date + 1')) }}
             as series (hour_started_at)
-        union
+        union distinct
         select hour_started_at from added
     ),
 

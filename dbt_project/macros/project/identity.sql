@@ -18,5 +18,5 @@
 
 {#- The login id in a user key, null for a device alone. -#}
 {% macro user_id_of_key(key) -%}
-    case when starts_with({{ key }}, 'user|') then substr({{ key }}, 6) end
+    case when {{ starts_with_text(key, "'user|'") }} then substr({{ key }}, 6) end
 {%- endmacro %}

@@ -70,7 +70,7 @@
         },
         {
             'name': 'mean_log_duration_engaged', 'tables': by_day,
-            'formula': 'round(avg(' ~ natural_log('1 + session_duration_seconds') ~ ') filter (where is_engaged), 9)'
+            'formula': 'round(avg(case when is_engaged then ' ~ natural_log('1 + session_duration_seconds') ~ ' end), 9)'
         },
         {
             'name': 'avg_engagement_seconds', 'tables': by_day,

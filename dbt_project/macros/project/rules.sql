@@ -20,7 +20,7 @@
             event_timestamp not between {{ var('earliest_event_timestamp') }} and {{ var('latest_event_timestamp') }}
             then 'impossible_event_timestamp'
         when {{ date_from_yyyymmdd('event_date') }} is null then 'impossible_event_date'
-        when cast({{ date_from_yyyymmdd('event_date') }} as varchar) != lake_day then 'event_date_of_another_day'
+        when cast({{ date_from_yyyymmdd('event_date') }} as string) != lake_day then 'event_date_of_another_day'
         when
             event_timestamp - {{ micros_of(date_from_yyyymmdd('event_date')) }}
             not between {{ var('earliest_micros_from_event_date') }} and {{ var('latest_micros_from_event_date') }}
@@ -45,7 +45,7 @@
 
 {#- Id of an event: its day and its identity hash. -#}
 {% macro event_id(event_date, event_hash) -%}
-    cast({{ event_date }} as varchar) || '-' || cast({{ event_hash }} as varchar)
+    cast({{ event_date }} as string) || '-' || cast({{ event_hash }} as string)
 {%- endmacro %}
 
 {#- Events that no visitor makes: they tell of a refund, of a message, of what became of an app (rule 30). -#}

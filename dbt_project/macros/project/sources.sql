@@ -4,15 +4,15 @@
 {#- What the earliest events say, one tuple from one event (rule 8), with the host of the page that it came to. In a query
     that groups events with an `entry_order` by session. -#}
 {% macro first_sources() -%}
-    coalesce(bool_or(has_last_click), false) as has_last_click,
-    coalesce(bool_or(has_event_source), false) as has_event_source,
-    {{ earliest(row_of([
+    coalesce({{ any_true("has_last_click") }}, false) as has_last_click,
+    coalesce({{ any_true("has_event_source") }}, false) as has_event_source,
+    {{ earliest_where(row_of([
         'last_click_source', 'last_click_medium', 'last_click_campaign', 'last_click_channel_group', 'page_hostname'
-    ]), 'entry_order') }} filter (where has_last_click) as last_click,
-    {{ earliest(row_of(['event_source', 'event_medium', 'event_campaign', 'page_hostname']), 'entry_order') }}
-        filter (where has_event_source) as event_tuple,
-    {{ earliest(row_of(['external_referrer', 'page_hostname']), 'entry_order') }}
-        filter (where page_path is not null) as entry
+    ]), 'entry_order', 'has_last_click') }} as last_click,
+    {{ earliest_where(
+        row_of(['event_source', 'event_medium', 'event_campaign', 'page_hostname']), 'entry_order', 'has_event_source'
+    ) }} as event_tuple,
+    {{ earliest_where(row_of(['external_referrer', 'page_hostname']), 'entry_order', 'page_path is not null') }} as entry
 {%- endmacro %}
 
 {#- The tuples of `first_sources` as columns. -#}
@@ -34,7 +34,7 @@
 {#- The device at the start, in such a query. -#}
 {% macro first_device() -%}
     {% for name in ['device_category', 'operating_system', 'browser', 'country'] -%}
-        {{ earliest(name, 'entry_order') }} filter (where {{ name }} is not null) as {{ name }}{{ ',' if not loop.last }}
+        {{ earliest_where(name, 'entry_order', name ~ ' is not null') }} as {{ name }}{{ ',' if not loop.last }}
     {% endfor -%}
 {%- endmacro %}
 

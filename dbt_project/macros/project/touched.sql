@@ -46,7 +46,7 @@
 {% macro touched_lake_days() -%}
     {%- set days = [] -%}
     {%- if execute -%}
-        {%- for row in run_query("select cast(event_date as varchar) from ops.touched_dates order by 1").rows -%}
+        {%- for row in run_query("select cast(event_date as string) from ops.touched_dates order by 1").rows -%}
             {%- do days.append("'" ~ row[0] ~ "'") -%}
         {%- endfor -%}
     {%- endif -%}
@@ -70,8 +70,7 @@
     always starts from a copy of the published file, so a retry sees the same past. -#}
 {% macro remember_previous(target_table, relation, predicate='true', columns=['*']) -%}
     {%- if execute and load_relation(relation) is not none -%}
-        create or replace table {{ target_table }} as
-        select {{ columns | join(', ') }} from {{ relation }} where {{ predicate }}
+        {{ keep_as(target_table, 'select ' ~ columns | join(', ') ~ ' from ' ~ relation ~ ' where ' ~ predicate) }}
     {%- endif -%}
 {%- endmacro %}
 
@@ -81,13 +80,13 @@
         (
             select * from {{ relation }}
             where {{ predicate }}
-            except
+            except distinct
             select * from {{ previous }}
         )
         union all
         (
             select * from {{ previous }}
-            except
+            except distinct
             select * from {{ relation }}
             where {{ predicate }}
         )

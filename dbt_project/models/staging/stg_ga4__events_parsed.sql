@@ -197,7 +197,7 @@ select
     ga_session_number,
     case
         when user_pseudo_id is not null and ga_session_id is not null
-            then stream_id || '|' || user_pseudo_id || '|' || cast(ga_session_id as varchar)
+            then stream_id || '|' || user_pseudo_id || '|' || cast(ga_session_id as string)
     end as session_id,
     batch_page_id,
     batch_ordering_id,

@@ -72,7 +72,7 @@ identified as (
         *,
         last_part_started > session_started as is_cut,
         own_session_id || case
-            when current_part_started > session_started then '|from-' || cast(current_part_started as varchar) else ''
+            when current_part_started > session_started then '|from-' || cast(current_part_started as string) else ''
         end as session_id
     from parts
 ),
@@ -139,10 +139,10 @@ inferred as (
             when {{ row_field('session_before', 'session_id') }} = {{ row_field('session_after', 'session_id') }}
                 then {{ row_field('session_before', 'session_id') }}
             when
-                bool_or(not is_order and (is_by_visitor or not has_ids)) over (
+                {{ any_true("not is_order and (is_by_visitor or not has_ids)") }} over (
                     partition by stream_id, user_pseudo_id, run_micros
                 )
-                then stream_id || '|' || user_pseudo_id || '|run-' || cast(run_micros as varchar)
+                then stream_id || '|' || user_pseudo_id || '|run-' || cast(run_micros as string)
         end as session_id
     from neighbours
     where session_id is null
@@ -152,7 +152,7 @@ select
     event_key,
     event_date,
     user_pseudo_id,
-    cast(null as varchar) as own_session_id,
+    cast(null as string) as own_session_id,
     session_id,
     false as is_background
 from inferred

@@ -12,7 +12,7 @@ with pairs as (
 
 hosts as (
     select page_hostname as host from pairs
-    union
+    union distinct
     select referrer as host from pairs
 ),
 
@@ -62,7 +62,7 @@ payments as (
     inner join {{ ref('payment_providers') }} as providers
         on
             hosts.host = providers.domain
-            or ends_with(hosts.host, '.' || providers.domain)
+            or {{ ends_with_text('hosts.host', "'.' || providers.domain") }}
 )
 
 select

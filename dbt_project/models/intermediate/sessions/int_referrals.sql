@@ -26,14 +26,14 @@ select
     referrer
 from named
 where referrer is not null
-union
+union distinct
 select
     event_date,
     page_hostname,
     event_source as referrer
 from named
 where event_source is not null
-union
+union distinct
 select
     event_date,
     page_hostname,

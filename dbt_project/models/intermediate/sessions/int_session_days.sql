@@ -34,6 +34,6 @@ with days as (
 select
     event_date,
     session_id,
-    bool_or(is_visit) as is_visit
+    {{ any_true("is_visit") }} as is_visit
 from days
 group by event_date, session_id

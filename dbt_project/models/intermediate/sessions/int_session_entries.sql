@@ -57,11 +57,11 @@ entries as (
         entered_at,
         {{ session_number_of_ga4() }} as ga_session_number,
         case
-            when bool_or(event_name = 'view_item') then 'product'
-            when bool_or(event_name = 'view_search_results') then 'search'
-            when bool_or(event_name = 'view_item_list') then 'list'
-            when bool_or(event_name in ('view_cart', 'begin_checkout')) then 'cart'
-            when bool_or(page_path = '/') then 'home'
+            when {{ any_true("event_name = 'view_item'") }} then 'product'
+            when {{ any_true("event_name = 'view_search_results'") }} then 'search'
+            when {{ any_true("event_name = 'view_item_list'") }} then 'list'
+            when {{ any_true("event_name in ('view_cart', 'begin_checkout')") }} then 'cart'
+            when {{ any_true("page_path = '/'") }} then 'home'
             else 'other'
         end as landing_type,
         {{ first_sources() }},

@@ -4,7 +4,7 @@
     select event_date from {{ source('ops', 'ingest_ledger') }}
 {% else %}
     select event_date from {{ source('ops', 'touched_dates') }}
-    union
+    union distinct
     select event_date
     from {{ changed_rows(
         ref('int_inferred_sessions'), 'ops.previous_inferred_sessions', is_touched_inferred_user()

@@ -9,7 +9,7 @@
         user_pseudo_id in (
             select user_pseudo_id from {{ spans }}
             where {{ is_touched_event_date() }}
-            union
+            union distinct
             select user_pseudo_id from ops.previous_session_spans
         )
     {%- endif %}
@@ -17,14 +17,14 @@
 select user_pseudo_id
 from {{ spans }}
 where session_id is null and {{ is_touched }}
-union
+union distinct
 select max(user_pseudo_id) as user_pseudo_id
 from {{ spans }}
 where session_id is not null and {{ is_touched }}
 group by session_id
 having max(last_micros) - min(first_micros) > {{ longest_gap_micros() }}
 {% if not is_full_build() %}
-    union
+    union distinct
     select user_pseudo_id
     from intermediate.int_inferred_sessions
     where {{ is_touched }}

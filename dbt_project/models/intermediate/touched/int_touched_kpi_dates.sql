@@ -5,12 +5,12 @@
     where false
 {% else %}
     select event_date as kpi_date from {{ ref('int_touched_event_dates') }}
-    union
+    union distinct
     select session_date as kpi_date
     from {{ changed_rows(ref('fct_sessions'), 'ops.previous_sessions', is_touched_user()) }} as moved_sessions
-    union
+    union distinct
     select purchase_date as kpi_date from {{ ref('int_touched_purchases') }}
-    union
+    union distinct
     select kpi_date
     from {{ changed_rows(ref('int_days'), 'ops.previous_days') }} as moved_days
 {% endif %}

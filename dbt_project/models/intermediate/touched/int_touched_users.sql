@@ -14,9 +14,9 @@
     select user_key
     from {{ ref('int_identified_sessions') }}
     where user_pseudo_id in (select user_pseudo_id from {{ ref('int_touched_devices') }})
-    union
+    union distinct
     select user_key from ops.previous_user_keys
-    union
+    union distinct
     select user_key
     from {{ changed_rows(ref('int_sessionless_purchases'), 'ops.previous_sessionless_purchases') }} as moved
 {% endif %}

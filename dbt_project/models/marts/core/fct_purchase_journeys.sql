@@ -31,7 +31,7 @@ select
     min(session_started_at) as journey_started_at,
     {{ seconds_between('min(session_started_at)', 'purchased_at') }} / 86400 as journey_days,
     {{ earliest('device_category', 'touch_number') }} as first_device_category,
-    max(device_category) filter (where is_purchase_session)
+    {{ max_where('device_category', 'is_purchase_session') }}
         as purchase_device_category,
     {{ joined_in_order(
         'device_category', ' > ', 'touch_number', 'device_category is distinct from previous_device_category'

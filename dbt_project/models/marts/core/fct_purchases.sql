@@ -67,7 +67,7 @@ refunds as (
         refund_events.transaction_id,
         coalesce({{ sum_money('coalesce(refund_events.refund_value_usd, item_refunds.refund_usd)') }}, 0) as refund_usd,
         -- neither an amount nor items: GA4 means all of it
-        bool_or(refund_events.refund_value_usd is null and not refund_events.is_by_item) as is_full
+        {{ any_true("refund_events.refund_value_usd is null and not refund_events.is_by_item") }} as is_full
     from refund_events
     left join item_refunds on refund_events.event_id = item_refunds.event_id
     group by refund_events.order_namespace, refund_events.transaction_id
