@@ -39,11 +39,12 @@ def settings_for(home: Path) -> Settings:
     return load_settings()
 
 
-def make_lake(home: Path, *, sessions: int, days: int, copies: int) -> Settings:
+def make_lake(home: Path, *, sessions: int, days: int, copies: int, has_own_pages: bool = False) -> Settings:
     """A lake of `days` dates with about `sessions` x `copies` sessions; an existing one is kept.
 
     The shop is generated once. The copies have visitors, logins and order numbers of their own and the same behaviour,
-    so that tables grow as they would with more visitors.
+    so that tables grow as they would with more visitors. With `has_own_pages` each event has a page_location of its
+    own, as where a shop's addresses carry ids: such texts hardly compress.
     """
     settings = settings_for(home)
     if read_manifests(settings):
@@ -59,7 +60,7 @@ def make_lake(home: Path, *, sessions: int, days: int, copies: int) -> Settings:
     shutil.rmtree(settings.lake_dir, ignore_errors=True)
     with duckdb.connect() as connection:
         for manifest in read_manifests(shop_settings).values():
-            _copy_day(connection, shop_settings, settings, manifest, copies)
+            _copy_day(connection, shop_settings, settings, manifest, copies, has_own_pages=has_own_pages)
     settings = settings_for(home)
     flatten(settings)
     return settings
@@ -71,8 +72,42 @@ def flatten(settings: Settings) -> None:
         flatten_lake(settings)
 
 
+_OWN_PAGES = """
+    list_transform(
+        event_params, lambda param: case
+            when param.key = 'page_location'
+                then {
+                    'key': param.key,
+                    'value': struct_update(
+                        param.value,
+                        string_value := param.value.string_value
+                            || case when contains(param.value.string_value, '?') then '&' else '?' end
+                            || 'visit=' || hash(user_pseudo_id, event_timestamp, copy_number)
+                    )
+                }
+            else param
+        end
+    )
+"""
+
+
+def link_export(settings: Settings, folder: Path) -> None:
+    """The lake's files once more under the names of an export."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for manifest in read_manifests(settings).values():
+        (file,) = (settings.lake_dir / f"event_date={manifest.event_date}").glob("*.parquet")
+        (folder / f"{manifest.table_name}.parquet").hardlink_to(file)
+
+
 def _copy_day(
-    connection: duckdb.DuckDBPyConnection, source: Settings, target: Settings, manifest: Manifest, copies: int
+    connection: duckdb.DuckDBPyConnection,
+    source: Settings,
+    target: Settings,
+    manifest: Manifest,
+    copies: int,
+    *,
+    has_own_pages: bool,
 ) -> None:
     name = f"event_date={manifest.event_date}"
     folder = target.lake_dir / name
@@ -88,7 +123,8 @@ def _copy_day(
                         ecommerce, transaction_id := ecommerce.transaction_id || '.' || copy_number
                     )
                     else ecommerce
-                end as ecommerce
+                end as ecommerce,
+                {_OWN_PAGES if has_own_pages else "event_params"} as event_params
             )
             from read_parquet('{source.lake_dir / name}/*.parquet', hive_partitioning = false) as events,
                 range({copies}) as copies(copy_number)

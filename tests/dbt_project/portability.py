@@ -29,7 +29,7 @@ REFUSED = {
     r"\bvarchar\b": "the type varchar; write string",
     r"\bfilter\s*\(": "filter (where …); use count_where, max_where or earliest_where, or a case in the aggregate",
     r"\bunion\b(?!\s+(all|distinct)\b)": "a bare union; write union distinct or union all",
-    r"\bexcept\b(?!\s+(all|distinct)\b)": "a bare except; write except distinct",
+    r"\bexcept\b": "except; use except_distinct",
     r"[\w)\]]\s*\[": "a list or its element; use a macro of lists",
     r"\blambda\b": "a lambda; use a macro of lists",
     r"\bcreate\s+(or\s+replace\s+)?(table|view)\b": "a statement; use keep_as",

@@ -489,3 +489,12 @@
 {% macro duckdb__keep_as(table, query) -%}
     create or replace table {{ table }} as {{ query }}
 {%- endmacro %}
+
+{#- Between two queries: the rows of the first that the second has not, each once. BigQuery wants `distinct` said. -#}
+{% macro except_distinct() -%}
+    {{ return(adapter.dispatch('except_distinct', 'funnelhouse')()) }}
+{%- endmacro %}
+
+{% macro duckdb__except_distinct() -%}
+    except
+{%- endmacro %}

@@ -23,7 +23,7 @@
 
 {% macro flat_param(key, type_name) -%}
     {%- set column = adapter.quote(key ~ '__' ~ type_name) -%}
-    {%- if column not in flat_param_columns() -%}
+    {%- if execute and column not in flat_param_columns() -%}
         {{ exceptions.raise_compiler_error("add " ~ key ~ ": [" ~ type_name ~ "] to event_params in dbt_project.yml") }}
     {%- endif -%}
     {{ column }}
@@ -32,8 +32,8 @@
 {#- All of these columns, quoted: a param can have any name. -#}
 {% macro flat_param_columns() -%}
     {%- set columns = [] -%}
-    {%- for key, types in var('event_params').items() -%}
-        {%- for type_name in types -%}
+    {%- for key in var('event_params') -%}
+        {%- for type_name in var('event_params')[key] -%}
             {%- do columns.append(adapter.quote(key ~ '__' ~ type_name)) -%}
         {%- endfor -%}
     {%- endfor -%}

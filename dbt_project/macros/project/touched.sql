@@ -80,13 +80,13 @@
         (
             select * from {{ relation }}
             where {{ predicate }}
-            except distinct
+            {{ except_distinct() }}
             select * from {{ previous }}
         )
         union all
         (
             select * from {{ previous }}
-            except distinct
+            {{ except_distinct() }}
             select * from {{ relation }}
             where {{ predicate }}
         )
