@@ -19,6 +19,8 @@ $(VENV)/.installed: requirements.txt requirements-uv.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) -r requirements-uv.txt
 	$(UV_INSTALL) -r requirements.txt
+	@# a wrong setting is told by whatever runs next; without this the first build takes some seconds longer
+	@$(BIN)/python -m warehouse parse || true
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt

@@ -65,6 +65,11 @@ def build_scores(settings: Settings) -> BuildReport:
     )
 
 
+def parse_project(settings: Settings) -> None:
+    """Let dbt keep what it reads of the project where the next build of this home looks for it."""
+    run_dbt(settings, ["parse"])
+
+
 def write_docs(settings: Settings) -> Path:
     """Write dbt's documentation of the published tables as one offline HTML file; returns its path."""
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +195,13 @@ def test_staging_is_read_again_only_when_it_has_changed(copied: SettingsOfAnothe
     assert (plan.is_full_rebuild, plan.keeps_staging) == (True, False)
     build_and_publish(copied)
     assert query(copied, "select distinct page_path from marts.fct_events") == [("/reread",)]
+
+
+def test_a_project_that_was_parsed_ahead_is_not_parsed_again(settings: Settings) -> None:
+    notes = settings.build_path.parent / "dbt_target" / "perf_info.json"
+    environment = {**os.environ, "FUNNELHOUSE_HOME": str(settings.home), "FUNNELHOUSE_ENV_FILE": os.devnull}
+    parsed = []
+    for _ in range(2):
+        subprocess.run([sys.executable, "-m", "warehouse", "parse"], cwd=PROJECT_DIR, env=environment, check=True)
+        parsed.append(json.loads(notes.read_text(encoding="utf-8"))["parsed_path_count"])
+    assert parsed[0] > 100 and parsed[1] == 0
