@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from airflow.exceptions import AirflowFailException, AirflowSkipException
+from airflow.exceptions import AirflowFailException
 from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, dag, get_current_context, task
 
 from dags.common import DEFAULT_ARGS, MODELS, START_DATE, WAREHOUSE, WAREHOUSE_POOL, report_run_failure
@@ -84,23 +84,23 @@ def ga4_pipeline() -> None:  # longer than 60 lines: ten tasks of three lines, r
         again = {dt.date.fromisoformat(date) for date in wanted["load_again"]}
         return load(settings, again=again).to_dict()
 
-    @task.short_circuit(ignore_downstream_trigger_rules=False)
-    def plan_build() -> list[str]:
-        """Go on only if there is a reason: if the published warehouse would change."""
+    @task.branch
+    def plan_build() -> str | None:
+        """Go on only if there is a reason, if what is published would change; to the scores if only these would."""
         from foundation.settings import load_settings
+        from warehouse.transaction import is_about_scores
         from warehouse.transaction import plan_build as plan
 
         reasons = plan(load_settings()).reasons
         print("\n".join(reasons) or "nothing has changed: what is published stays")
-        return reasons
+        get_current_context()["ti"].xcom_push("reasons", reasons)
+        if not reasons:
+            return None
+        return "score_sessions" if is_about_scores(reasons) else "validate_landing"
 
     @task(pool=WAREHOUSE_POOL)
-    def validate_landing(reasons: list[str]) -> dict[str, Any]:
+    def validate_landing() -> dict[str, Any]:
         """Let Great Expectations judge the new days before anything is built from them."""
-        from warehouse.transaction import is_about_scores
-
-        if is_about_scores(reasons):
-            raise AirflowSkipException("days and SQL are those of the published warehouse: only scores are made anew")
         return _validate("landing")
 
     @task(pool=WAREHOUSE_POOL, execution_timeout=dt.timedelta(hours=6))
@@ -161,9 +161,9 @@ def ga4_pipeline() -> None:  # longer than 60 lines: ten tasks of three lines, r
         end_run(settings, dag_id=PIPELINE, run_id=_run_id(), is_scheduled=is_scheduled)
         return report.to_dict()
 
-    reasons: Any = plan_build()
-    scored = score_sessions(reasons)
-    load_changed_days() >> reasons >> validate_landing(reasons) >> build_marts() >> validate_marts() >> scored
+    plan: Any = plan_build()
+    scored = score_sessions(plan["reasons"])
+    load_changed_days() >> plan >> validate_landing() >> build_marts() >> validate_marts() >> scored
     scored >> build_scores() >> validate_scores() >> publish() >> check_alerts()
 
 

@@ -108,9 +108,9 @@ class AirflowApi:
         path = f"{_run_path(dag_id, run_id)}/taskInstances"
         return list(self._call("get", path, params={"limit": PAGE})["task_instances"])
 
-    def get_result(self, dag_id: str, run_id: str, task_id: str) -> Any:
-        """What a task returned; None where it returned nothing."""
-        path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/xcomEntries/return_value"
+    def get_result(self, dag_id: str, run_id: str, task_id: str, *, key: str = "return_value") -> Any:
+        """What a task returned, or left under another key; None where it left nothing."""
+        path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/xcomEntries/{quote(key)}"
         answer = self._send("get", f"/api/v2{path}", params={"deserialize": "false"}, expected=(404,))
         return None if answer.status_code == 404 else answer.json()["value"]
 

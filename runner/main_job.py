@@ -213,7 +213,10 @@ def _follow(airflow: RunningAirflow, waiting: list[tuple[str, str]], deadline: f
         _watch(airflow, dag_id, run_id, deadline)
         for task in api.list_task_instances(dag_id, run_id):
             if task["state"] == "success":
-                outcome.results.append((dag_id, task["task_id"], api.get_result(dag_id, run_id, task["task_id"])))
+                # a branch returns where to go on; why, it leaves beside that
+                key = "reasons" if (dag_id, task["task_id"]) == (PIPELINE, "plan_build") else "return_value"
+                result = api.get_result(dag_id, run_id, task["task_id"], key=key)
+                outcome.results.append((dag_id, task["task_id"], result))
         while True:
             events = api.list_triggered_runs(dag_id, run_id)
             if all(events):
