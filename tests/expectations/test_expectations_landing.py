@@ -21,6 +21,7 @@ from expectations.suites import load_suite
 from foundation.settings import PROJECT_DIR, Settings
 from ingest.job import load_changed_days
 from tests.dbt_project.recorded_builds import SettingsOfAnotherProject
+from tests.sqlfluff_context import adapter
 from warehouse.lake import SourceFile, partition_dir, read_manifests
 
 # expectation -> severity, and the days or subjects of the broken lake that miss it
@@ -292,7 +293,7 @@ def test_what_is_to_be_quarantined_is_what_dbt_quarantines(tmp_path: Path, bound
     macros = PROJECT_DIR / "dbt_project" / "macros"
     template = (macros / "engine" / "functions.sql").read_text() + (macros / "project" / "rules.sql").read_text()
     sql = Environment()  # noqa: S701  (SQL, no HTML)
-    sql.globals["var"] = project["vars"].__getitem__
+    sql.globals |= {"var": project["vars"].__getitem__, "adapter": adapter, "return": lambda value: value}
     reason = sql.from_string(template + "{{ quarantine_reason() }}").render()
     with duckdb.connect() as connection:
         [(to_quarantine,)] = connection.execute(
