@@ -6,7 +6,6 @@ import datetime as dt
 import logging
 import shutil
 from collections.abc import Iterable
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,14 +50,20 @@ def flatten_lake(settings: Settings) -> list[str]:
     stale = [manifest for manifest in read_manifests(settings).values() if not _is_current(settings, manifest, wanted)]
     if stale:
         logger.info("deriving flat columns of %d days", len(stale))
-    damaged = []
-    for manifest in stale:
-        try:
-            _flatten_day(settings, manifest, wanted)
-        except duckdb.Error as error:
-            if is_about_space(error):
-                raise
-            damaged.append(f"{manifest.event_date} ({str(error).splitlines()[0]})")
+    damaged: list[str] = []
+    remaining = list(stale)
+    while remaining:
+        # one engine for all days, and another one after a damaged file, which may have upset it
+        with open_engine(settings) as connection:
+            while remaining:
+                manifest = remaining.pop(0)
+                try:
+                    _flatten_day(connection, settings, manifest, wanted)
+                except duckdb.Error as error:
+                    if is_about_space(error):
+                        raise
+                    damaged.append(f"{manifest.event_date} ({str(error).splitlines()[0]})")
+                    break
     if damaged:
         raise FlattenError(
             f"lake files cannot be read: {'; '.join(damaged)}. Delete the partition folders of these days in "
@@ -74,9 +79,11 @@ def _is_current(settings: Settings, manifest: Manifest, wanted: dict[str, str]) 
     )
 
 
-def _flatten_day(settings: Settings, manifest: Manifest, wanted: dict[str, str]) -> None:
+def _flatten_day(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, manifest: Manifest, wanted: dict[str, str]
+) -> None:
     folder = partition_dir(settings, dt.date.fromisoformat(manifest.event_date))
-    with place.make_workspace(settings) as workspace, closing(open_engine(settings)) as connection:
+    with place.make_workspace(settings) as workspace:
         partition = workspace / "partition"
         partition.mkdir()
         for name in manifest.lake_files:

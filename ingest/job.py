@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Collection, Iterable
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -148,17 +149,23 @@ class _Loader:
         self._settings, self._source, self._forgotten, self._again = settings, source, forgotten, again
         self._lake = read_manifests(settings)
         self._done = _Progress()
+        # one for all days: to open one costs as much as to load a small day
+        self._engine = open_engine(settings)
 
     def load(self, tables: tuple[SourceTable, ...], *, progress: bool) -> _Progress:
         """Load the best table of each date that can be read."""
         by_date = _group_by_date(tables)
         bar = tqdm(total=len(by_date), unit="day", desc="loading", disable=not (progress and sys.stderr.isatty()))
-        with bar:
+        with bar, closing(self):
             for event_date, candidates in by_date.items():
                 self._load_first(event_date, candidates)
                 self._tick(bar, len(by_date), log=progress)
         finish_purge(self._settings)  # the past of devices that turned up in this load
         return self._done
+
+    def close(self) -> None:
+        """Close the engine."""
+        self._engine.close()
 
     def _tick(self, bar: tqdm[Any], total: int, *, log: bool) -> None:
         bar.update()
@@ -230,17 +237,18 @@ class _Loader:
         problems: list[tuple[Problem, _Fetched]] = []
         is_final = True
         has_bytes = any(file.path.stat().st_size for file in fetched)
-        # A connection of its own: an engine that a broken file has upset must not fail the next day too.
-        with open_engine(self._settings) as connection:
-            for position, file in enumerate(fetched):
-                name = f"part-{position:05}.parquet"
-                try:
-                    written[name] = _convert(connection, self._settings, file, partition / name, may_be_empty=has_bytes)
-                except UnreadableFileError as error:
-                    problem = Problem(file.listed.name, error.reason, error.what_to_do, error.row, error.column)
-                    problems.append((problem, file))
-                    is_final = is_final and error.is_final
+        for position, file in enumerate(fetched):
+            name = f"part-{position:05}.parquet"
+            try:
+                written[name] = _convert(self._engine, self._settings, file, partition / name, may_be_empty=has_bytes)
+            except UnreadableFileError as error:
+                problem = Problem(file.listed.name, error.reason, error.what_to_do, error.row, error.column)
+                problems.append((problem, file))
+                is_final = is_final and error.is_final
         if problems:
+            # an engine that a broken file has upset must not fail the next day too
+            self._engine.close()
+            self._engine = open_engine(self._settings)
             self._quarantine(
                 table,
                 [problem for problem, _ in problems],
