@@ -43,7 +43,8 @@ read_params as (
             {{ param_text('firebase_screen') }},
             case when raw_events.platform != 'WEB' then {{ param_text('firebase_screen_class') }} end
         ) as screen_name,
-        coalesce(case when raw_events.event_name = 'page_view' then {{ param_int('entrances') }} end, 0) >= 1 as is_entrance,
+        coalesce(case when raw_events.event_name = 'page_view' then {{ param_int('entrances') }} end, 0) >= 1
+            as is_entrance,
         {{ param_int('session_engaged') }} as param_session_engaged,
         {{ param_int('engagement_time_msec') }} as engagement_time_msec,
         {{ param_int('percent_scrolled') }} as percent_scrolled,
@@ -89,7 +90,8 @@ read_params as (
         {{ not_set_to_null('coalesce(device_web_info_browser, device_browser)') }} as browser,
         {{ not_set_to_null('coalesce(device_web_info_browser_version, device_browser_version)') }} as browser_version,
         {{ not_set_to_null('coalesce(' ~ param_text(var('release_parameter')) ~ ', app_info_version)') }} as release,
-        case when raw_events.event_name = 'add_payment_info' then {{ not_set_to_null(param_text('payment_type')) }} end as payment_type,
+        case when raw_events.event_name = 'add_payment_info' then {{ not_set_to_null(param_text('payment_type')) }} end
+            as payment_type,
         {{ not_set_to_null('device_web_info_hostname') }} as hostname,
         {{ not_set_to_null('geo_country') }} as country,
         {{ param_text('traffic_type') }} as traffic_type,
