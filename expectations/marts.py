@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import duckdb
 
-from expectations.scope import Scope, quote
+from expectations.scope import Scope
 from expectations.tables import create_tables, set_variables
 from foundation.errors import FunnelhouseError
+from foundation.quoting import quote_text
 from foundation.settings import Settings
 
 # dbt's views name their database, which is the build file without its suffix; the files of sql/ call it so, too
@@ -66,7 +67,7 @@ def _attach_build(connection: duckdb.DuckDBPyConnection, settings: Settings, nee
         raise BuildIncompleteError(
             f"{settings.build_path} does not exist: no build has started; run the dbt build first"
         )
-    connection.execute(f"attach {quote(str(settings.build_path))} as {BUILD} (read_only)")
+    connection.execute(f"attach {quote_text(str(settings.build_path))} as {BUILD} (read_only)")
     _require_tables(connection, settings, needed)
 
 

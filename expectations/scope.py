@@ -12,6 +12,7 @@ from pathlib import Path
 
 import duckdb
 
+from foundation.quoting import quote_text
 from foundation.settings import Settings
 
 
@@ -37,18 +38,13 @@ def open_memory(settings: Settings) -> Iterator[tuple[str, duckdb.DuckDBPyConnec
     # Settings come after the connection: a second connection may not bring a configuration of its own.
     connection = duckdb.connect(name)
     try:
-        connection.execute(f"set temp_directory = {quote(str(spill_dir))}")
+        connection.execute(f"set temp_directory = {quote_text(str(spill_dir))}")
         connection.execute("set preserve_insertion_order = false")
         if settings.duckdb_threads:
             connection.execute(f"set threads = {settings.duckdb_threads}")
         if settings.duckdb_memory_limit:
-            connection.execute(f"set memory_limit = {quote(settings.duckdb_memory_limit)}")
+            connection.execute(f"set memory_limit = {quote_text(settings.duckdb_memory_limit)}")
         yield name, connection
     finally:
         connection.close()
         shutil.rmtree(spill_dir, ignore_errors=True)
-
-
-def quote(text: str) -> str:
-    """A SQL string literal."""
-    return "'" + text.replace("'", "''") + "'"

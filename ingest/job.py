@@ -283,18 +283,17 @@ class _Loader:
             return 0
         files = {name: partition / name for name in written}
         total = 0
-        with open_engine(self._settings) as connection:
-            devices = find_forgotten_ids(connection, self._settings, self._forgotten, list(files.values()))
-            if devices:
-                self._forgotten = add_forgotten(self._settings, devices=devices)
-            for name, path in files.items():
-                rest = path.with_suffix(".rest")
-                dropped = drop_rows(connection, path, rest)
-                if dropped:
-                    rest.replace(path)
-                    write_flat_file(connection, flat_columns(self._settings), path, path)
-                    written[name] = replace(written[name], row_count=written[name].row_count - dropped)
-                    total += dropped
+        devices = find_forgotten_ids(self._engine, self._settings, self._forgotten, list(files.values()))
+        if devices:
+            self._forgotten = add_forgotten(self._settings, devices=devices)
+        for name, path in files.items():
+            rest = path.with_suffix(".rest")
+            dropped = drop_rows(self._engine, path, rest)
+            if dropped:
+                rest.replace(path)
+                write_flat_file(self._engine, flat_columns(self._settings), path, path)
+                written[name] = replace(written[name], row_count=written[name].row_count - dropped)
+                total += dropped
         return total
 
     def _fetch(self, table: SourceTable, workspace: Path) -> list[_Fetched]:

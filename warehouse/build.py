@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from foundation.connect import open_build
 from foundation.errors import FunnelhouseError
+from foundation.quoting import quote_text
 from foundation.settings import Settings
 from warehouse.fingerprint import dbt_vars
 from warehouse.flat import FLAT_FOLDER
@@ -119,7 +120,7 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
 def _lake_files(settings: Settings) -> str:
     """The lake's flat files as SQL text, whatever characters its path has; dbt fills in braces, which are doubled."""
     pattern = glob.escape(str(settings.lake_dir)) + f"/event_date=*/{FLAT_FOLDER}/*.parquet"
-    return "'" + pattern.replace("'", "''").replace("{", "{{").replace("}", "}}") + "'"
+    return quote_text(pattern).replace("{", "{{").replace("}", "}}")
 
 
 def run_dbt(settings: Settings, arguments: list[str]) -> list[NodeResult]:

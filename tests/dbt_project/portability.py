@@ -24,9 +24,10 @@ _WORDS = """
     not on or over partition select then union using values when where with
 """
 FUNCTIONS, WORDS = frozenset(_FUNCTIONS.split()), frozenset(_WORDS.split())
+_VARCHAR = "the type varchar; write string"
 REFUSED = {
     r"::": "a cast with ::; write cast(… as …)",
-    r"\bvarchar\b": "the type varchar; write string",
+    r"\bvarchar\b": _VARCHAR,
     r"\bfilter\s*\(": "filter (where …); use count_where, max_where or earliest_where, or a case in the aggregate",
     r"\bunion\b(?!\s+(all|distinct)\b)": "a bare union; write union distinct or union all",
     r"\bexcept\b": "except; use except_distinct",
@@ -57,7 +58,7 @@ def list_leaks(folder: Path = PROJECT) -> list[str]:
     for file in sorted((folder / "models").rglob("*.yml")):
         for line, text in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
             if re.search(r"data_type:\s*varchar", text):
-                leaks.append(f"{file.relative_to(folder)}:{line}: {REFUSED[chr(92) + 'bvarchar' + chr(92) + 'b']}")
+                leaks.append(f"{file.relative_to(folder)}:{line}: {_VARCHAR}")
     return leaks
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.connect import open_build
-from foundation.settings import Settings
+from foundation.settings import PROJECT_DIR, Settings
 from warehouse.build import dbt_environment
 from warehouse.fingerprint import dbt_vars
 from warehouse.transaction import BuildPlan, begin, publish, record_built_partitions
@@ -48,6 +48,13 @@ class SettingsOfAnotherProject(Settings):
     def dbt_project_dir(self) -> Path:
         """The dbt project."""
         return self.project
+
+
+def copy_project(folder: Path) -> Path:
+    """A copy of the dbt project in this folder, for a test that changes something in it."""
+    project = folder / "dbt_project"
+    shutil.copytree(PROJECT_DIR / "dbt_project", project, ignore=shutil.ignore_patterns("target"))
+    return project
 
 
 def make_recorded_settings(home: Path, *, project: Path | None = None) -> Settings:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from expectations.job import ValidationFailedError, validate
 from foundation.connect import open_build
-from foundation.settings import PROJECT_DIR
-from tests.dbt_project.recorded_builds import SettingsOfAnotherProject
+from tests.dbt_project.recorded_builds import SettingsOfAnotherProject, copy_project
 from tests.lake_writer import make_event, write_day
 from warehouse.build import build_marts
 
@@ -35,8 +33,7 @@ def _insert_after(path: Path, place: str, text: str) -> None:
 
 
 def test_a_kpi_of_macro_and_yaml_is_in_both_tables_and_a_rate_is_held(tmp_path: Path) -> None:
-    project = tmp_path / "dbt_project"
-    shutil.copytree(PROJECT_DIR / "dbt_project", project, ignore=shutil.ignore_patterns("target"))
+    project = copy_project(tmp_path)
     _insert_after(project / "macros" / "project" / "kpis.sql", "set kpis = [", _ENTRY)
     described = project / "models" / "marts" / "core" / "agg_kpis_daily.yml"
     _insert_after(described, 'description: "Bounced sessions / sessions."', _COLUMN.rstrip())

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from foundation.settings import PROJECT_DIR
-from tests.dbt_project.recorded_builds import SettingsOfAnotherProject
+from tests.dbt_project.recorded_builds import SettingsOfAnotherProject, copy_project
 from tests.lake_writer import make_event, write_day
 from warehouse.build import BuildFailedError, build_marts
 
 
 def test_sessions_of_one_number_fail_the_build(tmp_path: Path) -> None:
-    project = tmp_path / "dbt_project"
-    shutil.copytree(PROJECT_DIR / "dbt_project", project, ignore=shutil.ignore_patterns("target"))
+    project = copy_project(tmp_path)
     functions = project / "macros" / "engine" / "functions.sql"
     sql = functions.read_text(encoding="utf-8")
     assert sql.count("    hash({{ session_id }})\n") == 1

@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 
-from expectations.scope import quote
+from foundation.quoting import quote_text
 from foundation.settings import Settings
 from warehouse.ga4_schema import EVENT_COLUMNS
 from warehouse.lake import MANIFEST_NAME, Manifest, partition_dir
@@ -68,7 +68,7 @@ def write_day(
     )
     _writer().execute(
         f"copy (select {columns_as_found} from (select * from no_events union all by name "
-        f"select {select} from range({rows}) as r(i))) to {quote(f'{folder}/part-0.parquet')}"
+        f"select {select} from range({rows}) as r(i))) to {quote_text(f'{folder}/part-0.parquet')}"
     )
     table_name = f"events_{'' if kind == 'daily' else kind + '_'}{date:%Y%m%d}"
     values = Manifest(

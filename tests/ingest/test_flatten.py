@@ -15,10 +15,10 @@ import pyarrow as pa
 import pytest
 
 from foundation.quoting import quote_name, quote_path, quote_text
-from foundation.settings import PROJECT_DIR, Settings
+from foundation.settings import Settings
 from ingest.flatten import FlattenError, flatten_lake, write_flat_file
 from ingest.place import hold_lake
-from tests.dbt_project.recorded_builds import SettingsOfAnotherProject
+from tests.dbt_project.recorded_builds import SettingsOfAnotherProject, copy_project
 from tests.dbt_runner import build_and_publish
 from tests.lake_writer import make_event, write_day
 from warehouse import flat
@@ -54,8 +54,7 @@ DOUBLES = [0.0, -0.0, 0.5, 1.5, 2.5, -1.5, 1e15, 1e300, 9.3e18, float("nan"), fl
 @pytest.fixture
 def copied(tmp_path: Path) -> SettingsOfAnotherProject:
     """Settings over a copy of the dbt project, whose event_params can be changed."""
-    project = tmp_path / "dbt_project"
-    shutil.copytree(PROJECT_DIR / "dbt_project", project, ignore=shutil.ignore_patterns("target"))
+    project = copy_project(tmp_path)
     return SettingsOfAnotherProject(home=tmp_path / "home", property_timezone="UTC", project=project)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 
 from foundation.settings import PROJECT_DIR, Settings
-from tests.dbt_project.recorded_builds import SettingsOfAnotherProject
+from tests.dbt_project.recorded_builds import SettingsOfAnotherProject, copy_project
 from tests.dbt_runner import build_and_publish, query, snapshot
 from tests.lake_writer import make_event, remove_day, write_day
 from warehouse.build import dbt_environment
@@ -27,8 +26,7 @@ PROJECT = PROJECT_DIR / "dbt_project"
 @pytest.fixture
 def copied(tmp_path: Path) -> SettingsOfAnotherProject:
     """Settings over a copy of the dbt project, to be changed."""
-    project = tmp_path / "dbt_project"
-    shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns("target"))
+    project = copy_project(tmp_path)
     return SettingsOfAnotherProject(home=tmp_path / "home", property_timezone="UTC", project=project)
 
 
