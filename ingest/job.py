@@ -212,21 +212,11 @@ class _Loader:
         try:
             fetched = self._fetch(table, workspace)
         except FetchError as error:
-            problem = Problem(
-                file=error.file,
-                reason=str(error),
-                what_to_do=error.what_to_do,
-            )
+            problem = Problem(file=error.file, reason=str(error), what_to_do=error.what_to_do)
             self._quarantine(table, [problem], is_final=error.is_final)
             return False
         facts = [file.facts for file in fetched]
-        if (
-            current is not None
-            and table.event_date not in self._again
-            # what was forgotten in the lake has been forgotten in these same rows
-            and current.content_hash == content.hash_content(table.kind, facts, current.forgotten_rows)
-            and place.is_whole(self._settings, current)
-        ):
+        if current is not None and self._holds(table, current, facts):
             self._lake[table.event_date] = replace(current, source_uri=self._source.uri, source_files=facts)
             place.refresh_manifest(self._settings, self._lake[table.event_date])
             self._done.unchanged += 1
@@ -269,6 +259,15 @@ class _Loader:
         change = "new" if current is None else "rewritten"
         self._done.loaded.append(LoadedDay(manifest.event_date, table.kind, manifest.row_count, change))
         return True
+
+    def _holds(self, table: SourceTable, current: Manifest, facts: list[SourceFile]) -> bool:
+        """Whether the lake holds these same files already, whole."""
+        return (
+            table.event_date not in self._again
+            # what was forgotten in the lake has been forgotten in these same rows
+            and current.content_hash == content.hash_content(table.kind, facts, current.forgotten_rows)
+            and place.is_whole(self._settings, current)
+        )
 
     def _note_odd_values(self, event_date: str, file_name: str, lake_file: LakeFile) -> None:
         if lake_file.mended_rows:
