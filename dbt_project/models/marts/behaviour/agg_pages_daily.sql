@@ -15,7 +15,7 @@ views as (
         session_date,
         page_path,
         count(*) as page_views,
-        count(distinct session_id) as sessions
+        count(distinct session_no) as sessions
     from events
     where event_name in ('page_view', 'screen_view') and page_path is not null
     group by session_date, page_path

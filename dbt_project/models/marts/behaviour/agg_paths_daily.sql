@@ -7,11 +7,11 @@
 -- depends_on: {{ ref('int_touched_session_dates') }}
 with page_views as (
     select
-        session_id,
+        session_no,
         session_date,
         page_path,
-        lag(page_path) over (partition by session_id order by event_number) as previous_page_path,
-        lead(page_path) over (partition by session_id order by event_number) as next_page_path
+        lag(page_path) over (partition by session_no order by event_number) as previous_page_path,
+        lead(page_path) over (partition by session_no order by event_number) as next_page_path
     from {{ session_events() }} as events
     where
         event_name in ('page_view', 'screen_view')
@@ -21,14 +21,14 @@ with page_views as (
 steps as (
     select
         session_date,
-        session_id,
+        session_no,
         coalesce(previous_page_path, '(entrance)') as from_page,
         page_path as to_page
     from page_views
     union all
     select
         session_date,
-        session_id,
+        session_no,
         page_path as from_page,
         '(exit)' as to_page
     from page_views
@@ -40,6 +40,6 @@ select
     from_page,
     to_page,
     count(*) as transitions,
-    count(distinct session_id) as sessions
+    count(distinct session_no) as sessions
 from steps
 group by session_date, from_page, to_page
