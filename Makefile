@@ -89,8 +89,9 @@ lint: $(VENV)/.installed-dev  ## Check style, types, imports, SQL and YAML
 	$(BIN)/yamllint -s .
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
-settings-page: $(VENV)/.installed  ## Regenerate docs/settings.md
+settings-page: $(VENV)/.installed  ## Regenerate docs/settings.md and docs/ga4.schema.json
 	@$(BIN)/python -m foundation.settings_page
+	@$(BIN)/python -m warehouse ga4-schema
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"

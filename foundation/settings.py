@@ -80,6 +80,10 @@ class MartSettings(BaseModel):
     excluded_hostnames: HostNames = Field(
         default="", description="Hostnames, comma-separated, whose events are counted as internal and left out."
     )
+    ga4_config: Path = Field(
+        default=PROJECT_DIR / "ga4.yml",
+        description="The file of the property's own parameters, user properties, session properties and key events.",
+    )
     release_parameter: ParameterName = Field(
         default="app_version",
         description="Event parameter that names the release of the site or app; else an app's own version is taken.",
@@ -260,7 +264,7 @@ class Settings(
             return value
         return str(Path(value).expanduser().resolve())
 
-    @field_validator("alert_rules")
+    @field_validator("alert_rules", "ga4_config")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()

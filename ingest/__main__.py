@@ -1,15 +1,20 @@
-"""`python -m ingest [--dry-run]`: bring the lake up to date with the export; `… forget USER`: remove a person."""
+"""`python -m ingest [--dry-run]`: bring the lake up to date with the export.
+
+`… parameters`: what parameters and user properties there are, for `ga4.yml`; `… forget USER`: remove a person.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections import Counter
+from pathlib import Path
 
-from foundation.command import run_command
+from foundation.command import run_command, whole_number
 from foundation.settings import Settings
 from ingest.forget import ForgetError, Person, find_person, forget_person
 from ingest.job import load_changed_days, plan_load
+from ingest.parameters import describe_parameters, list_parameters, write_proposal
 
 _SHOWN_IDS = 10
 
@@ -24,6 +29,10 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--dry-run", action="store_true", help="show what would be loaded, and change nothing")
     parser.set_defaults(run=_load)
     commands = parser.add_subparsers()
+    parameters = commands.add_parser("parameters", help="list the parameters and user properties that the lake holds")
+    parameters.add_argument("--days", type=whole_number(1), default=28, help="of the newest days of the lake (28)")
+    parameters.add_argument("--write", type=Path, metavar="FILE", help="write a proposal for ga4.yml to this file")
+    parameters.set_defaults(run=_list_parameters)
     forget = commands.add_parser("forget", help="remove a person from the lake and keep them out for good")
     forget.add_argument("user", help="a user_id or a user_pseudo_id")
     forget.add_argument("--yes", action="store_true", help="do not ask")
@@ -36,6 +45,15 @@ def _load(options: argparse.Namespace, settings: Settings) -> int:
         _print_plan(settings)
     else:
         print(load_changed_days(settings).to_text())
+    return 0
+
+
+def _list_parameters(options: argparse.Namespace, settings: Settings) -> int:
+    found = list_parameters(settings, options.days)
+    print(describe_parameters(found))
+    if options.write:
+        write_proposal(found, options.write)
+        print(f"proposal for what is new: {options.write}")
     return 0
 
 

@@ -1,7 +1,8 @@
 """What a build's SQL and settings hash to: another fingerprint means that rows are to be made anew.
 
 There are two: of the whole project, and of the staging layer alone. Where only the first has changed, the published
-staging tables are what a build from nothing would make, and are kept.
+staging tables are what a build from nothing would make, and are kept. The columns that `ga4.yml` names have a third, in
+`warehouse/ga4_config.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any
 import duckdb
 
 from foundation.settings import Settings
-from warehouse.flat import flat_versions
+from warehouse.flat import staged_flat_columns
+from warehouse.ga4_config import custom_vars, load_ga4_config
 from warehouse.public_suffixes import list_version
 
 STAGING = "staging"
@@ -35,14 +37,14 @@ def project_fingerprint(settings: Settings) -> str:
         for path in files
         if path.suffix in {".sql", ".csv"}
     }
-    return _hash(settings, texts, [list_version(), json.dumps(dbt_vars(settings), sort_keys=True)])
+    return _hash(settings, texts, [list_version(), json.dumps(_project_vars(settings), sort_keys=True)])
 
 
 def staging_fingerprint(settings: Settings) -> str:
     """The same for the staging models, what they name, what that names, and the settings that any of it names."""
     texts = staging_texts(settings.dbt_project_dir)
     words = {word for text in texts.values() for word in _WORD.findall(text)}
-    used = {name: value for name, value in dbt_vars(settings).items() if name in words}
+    used = {name: value for name, value in _project_vars(settings).items() if name in words}
     return _hash(settings, texts, [json.dumps(used, sort_keys=True)])
 
 
@@ -81,6 +83,11 @@ def staging_models(project: Path) -> list[str]:
 
 def dbt_vars(settings: Settings) -> dict[str, Any]:
     """The dbt vars that settings decide."""
+    return _project_vars(settings) | {"custom": custom_vars(load_ga4_config(settings))}
+
+
+def _project_vars(settings: Settings) -> dict[str, Any]:
+    """Those among them on which any table may hang."""
     return {
         "property_timezone": settings.property_timezone,
         "attribution_lookback_days": settings.attribution_lookback_days,
@@ -94,7 +101,7 @@ def dbt_vars(settings: Settings) -> dict[str, Any]:
 
 def _hash(settings: Settings, texts: dict[str, str], others: Iterable[str]) -> str:
     # event ids are DuckDB's hashes: those of another version must not stand beside them
-    flat = json.dumps(flat_versions(settings), sort_keys=True)
+    flat = json.dumps({column.name: column.version for column in staged_flat_columns(settings)}, sort_keys=True)
     parts = [
         duckdb.__version__,
         flat,

@@ -19,6 +19,7 @@ import yaml
 from foundation.errors import FunnelhouseError
 from foundation.quoting import quote_name, quote_text
 from foundation.settings import Settings
+from warehouse.ga4_config import EventParameter, flat_name, load_ga4_config
 
 FLAT_FOLDER = "flat"  # beside a day's lake files, holding one file of the same name for each of them
 
@@ -85,6 +86,24 @@ _READ_AS = {
     ),
     "string": "param_strings[{at}]",
 }
+_ANY_TEXT = "coalesce(param_strings[{at}], cast(param_ints[{at}] as varchar), cast(param_doubles[{at}] as varchar))"
+_TRUE, _FALSE = "('true', '1', 'yes')", "('false', '0', 'no')"
+# The types of `ga4.yml`, and under `misfit` what there is of a value that is none of its type.
+_READ_CUSTOM_AS = {
+    "text": _ANY_TEXT,
+    # a cast alone would round
+    "integer": (
+        "coalesce(param_ints[{at}], "
+        "case when regexp_full_match(param_strings[{at}], ' *[+-]?[0-9]+ *') "
+        "then try_cast(param_strings[{at}] as bigint) end, "
+        "case when param_doubles[{at}] = floor(param_doubles[{at}]) then try_cast(param_doubles[{at}] as bigint) end)"
+    ),
+    # what is infinite or no number would spoil every sum
+    "number": f"case when isfinite({_READ_AS['double']}) then {_READ_AS['double']} end",
+    "boolean": f"case when lower({_ANY_TEXT}) in {_TRUE} then true when lower({_ANY_TEXT}) in {_FALSE} then false end",
+}
+# What a list is called in SQL, by the field that it is in.
+_LIST_NAMES = {"event_params": "param", "user_properties": "property"}
 _LISTS = """
     list_transform(event_params, lambda a_param: a_param.key) as param_keys,
     list_transform(event_params, lambda a_param: a_param.value.string_value) as param_strings,
@@ -97,11 +116,12 @@ _LISTS = """
 
 @dataclass(frozen=True)
 class FlatColumn:
-    """A column of the flat lake: its name and its SQL, where `{at}` is the place of `param` in the list of params."""
+    """A column of the flat lake: its name and its SQL, where `{at}` is the place of `param` in its list."""
 
     name: str
     sql: str
     param: str | None = None
+    field: str = "event_params"  # the one with that list
 
     @property
     def version(self) -> str:
@@ -109,7 +129,7 @@ class FlatColumn:
         parts = [
             self.sql,
             self.param or "",
-            _LISTS if self.param else "",
+            _lists_of(self.field) if self.param else "",
             duckdb.__version__ if "hash(" in self.sql else "",
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
@@ -125,7 +145,25 @@ class ParamsError(FunnelhouseError):
 
 
 def flat_columns(settings: Settings) -> list[FlatColumn]:
-    """The columns that staging reads. Raises ParamsError for a type that there is not."""
+    """All columns, those of `ga4.yml` last. Raises ParamsError and Ga4ConfigError."""
+    return [*staged_flat_columns(settings), *custom_flat_columns(settings)]
+
+
+def custom_flat_columns(settings: Settings) -> list[FlatColumn]:
+    """The columns of what `ga4.yml` names, and of what in these does not fit the type given there."""
+    columns = []
+    for entry in load_ga4_config(settings).event_columns:
+        field = "event_params" if isinstance(entry, EventParameter) else "user_properties"
+        sql = _of_list(_READ_CUSTOM_AS[entry.type], field)
+        columns.append(FlatColumn(flat_name(entry), _where_present(sql), entry.name, field))
+        if entry.type != "text":
+            misfit = f"case when {sql} is null then {_of_list(_ANY_TEXT, field)} end"
+            columns.append(FlatColumn(flat_name(entry, "misfit"), _where_present(misfit), entry.name, field))
+    return columns
+
+
+def staged_flat_columns(settings: Settings) -> list[FlatColumn]:
+    """The columns that staging reads whatever `ga4.yml` says. Raises ParamsError for a type that there is not."""
     fields = ", ".join(f"{name} := an_item.{name}" for name in _ITEM_FIELDS)
     columns = [FlatColumn(leaf.replace(".", "_"), leaf) for leaf in _LEAVES]
     columns += [
@@ -139,12 +177,26 @@ def flat_columns(settings: Settings) -> list[FlatColumn]:
         FlatColumn("items_hash", "case when len(items) > 0 then hash(items) end"),
     ]
     for param, types in list_params(settings).items():
-        # most params are absent in most rows: asking that first is a fifth cheaper
-        columns += [
-            FlatColumn(f"{param}__{name}", f"case when {{at}} is not null then {_READ_AS[name]} end", param)
-            for name in types
-        ]
+        columns += [FlatColumn(f"{param}__{name}", _where_present(_READ_AS[name]), param) for name in types]
     return columns
+
+
+def _where_present(sql: str) -> str:
+    # most params are absent in most rows: asking that first is a fifth cheaper
+    return f"case when {{at}} is not null then {sql} end"
+
+
+def _of_list(sql: str, field: str) -> str:
+    """SQL over the list of event params as SQL over that of another field."""
+    return sql.replace("event_params", field).replace("param_", f"{_LIST_NAMES[field]}_")
+
+
+def _lists_of(field: str) -> str:
+    return (
+        _LISTS
+        if field == "event_params"
+        else _LISTS.replace("event_params", field).replace("as param_", f"as {_LIST_NAMES[field]}_")
+    )
 
 
 def flat_versions(settings: Settings) -> dict[str, str]:
@@ -155,17 +207,24 @@ def flat_versions(settings: Settings) -> dict[str, str]:
 def flatten_query(columns: Iterable[FlatColumn], relation: str) -> str:
     """SQL that selects flat columns from rows that have all known columns of an event in their types."""
     columns = list(columns)
-    places = {param: f"at_{at}" for at, param in enumerate(dict.fromkeys(filter(None, (c.param for c in columns))))}
-    looked_up = "".join(f", list_position(param_keys, {quote_text(param)}) as {at}" for param, at in places.items())
+    looked_for = dict.fromkeys((column.field, column.param) for column in columns if column.param)
+    places = {entry: f"at_{at}" for at, entry in enumerate(looked_for)}
+    fields = dict.fromkeys(["event_params", *(field for field, _ in places)])
+    looked_up = "".join(
+        f", list_position({_LIST_NAMES[field]}_keys, {quote_text(str(param))}) as {at}"
+        for (field, param), at in places.items()
+    )
     selected = [
-        f"{column.sql.format(at=places[column.param]) if column.param else column.sql} as {quote_name(column.name)}"
+        f"{column.sql.format(at=places[column.field, column.param]) if column.param else column.sql} "
+        f"as {quote_name(column.name)}"
         for column in columns
     ]
-    known = ", ".join(dict.fromkeys([*(leaf.split(".")[0] for leaf in _LEAVES), *_LISTS_READ]))
+    known = ", ".join(dict.fromkeys([*(leaf.split(".")[0] for leaf in _LEAVES), *_LISTS_READ, *fields]))
+    lists = ", ".join(_lists_of(field) for field in fields)
     # each step reads the one before it once, and none sees a column of the shop's own
     return (
         f"with flat_rows as (select {known} from {relation}), "
-        f"flat_lists as (select *, {_LISTS} from flat_rows), flat_places as (select *{looked_up} from flat_lists) "
+        f"flat_lists as (select *, {lists} from flat_rows), flat_places as (select *{looked_up} from flat_lists) "
         f"select {', '.join(selected)} from flat_places"
     )
 

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import sqlite3
 import stat
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from foundation.settings import Settings
 from warehouse.champions import UNREADABLE, read_champion_versions
 from warehouse.fingerprint import STAGING, project_fingerprint, staging_fingerprint, staging_models
 from warehouse.flat import flat_versions
+from warehouse.ga4_config import CUSTOM_TABLES, custom_fingerprint
 from warehouse.lake import Manifest, carry_unknown_columns, read_manifests
 from warehouse.public_suffixes import write_public_suffixes
 
@@ -49,6 +50,7 @@ class BuildPlan:
     touched_dates: list[str]
     is_full_rebuild: bool
     keeps_staging: bool = False  # a full rebuild of everything but the staging tables, which stand as published
+    rebuilds_custom: bool = False  # `ga4.yml` has changed: the tables that it has columns in are made anew
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for XCom and logs."""
@@ -71,9 +73,11 @@ def plan_build(settings: Settings, *, now: dt.datetime | None = None) -> BuildPl
         fingerprint, champions = _one(connection, "select project_fingerprint, champions_seen from ops.build_info")
         current = {day.isoformat(): manifest.content_hash for day, manifest in manifests.items()}
         touched = sorted(day for day in built.keys() | current.keys() if built.get(day) != current.get(day))
+        is_custom_stale = _read_fingerprint(connection, "custom") != custom_fingerprint(settings)
         if fingerprint != project_fingerprint(settings):
-            if _read_staging_fingerprint(connection) == staging_fingerprint(settings):
-                return BuildPlan(["the SQL or a setting behind the marts has changed"], touched, True, True)
+            if _read_fingerprint(connection, STAGING) == staging_fingerprint(settings):
+                reasons = ["the SQL or a setting behind the marts has changed"]
+                return BuildPlan(reasons, touched, True, keeps_staging=True, rebuilds_custom=is_custom_stale)
             return BuildPlan(["the SQL or a setting that it depends on has changed"], all_dates, True)
         clock = (now or dt.datetime.now(dt.UTC)).astimezone(dt.UTC).replace(tzinfo=None)
         matured, rejuvenated = _one(
@@ -86,6 +90,8 @@ def plan_build(settings: Settings, *, now: dt.datetime | None = None) -> BuildPl
             """,
         )
     reasons = [f"{len(touched)} days are new, rewritten or gone"] if touched else []
+    if is_custom_stale:
+        reasons.append("what ga4.yml names has changed")
     if matured:
         reasons.append(f"{matured} {_MATURED}")
     if rejuvenated:
@@ -94,7 +100,7 @@ def plan_build(settings: Settings, *, now: dt.datetime | None = None) -> BuildPl
         reasons.append(_CHAMPIONS_CHANGED)
     if is_training_requested(settings):
         reasons.append(_TRAINING_ASKED)
-    return BuildPlan(reasons, touched, False)
+    return BuildPlan(reasons, touched, False, rebuilds_custom=is_custom_stale)
 
 
 def is_about_scores(reasons: list[str]) -> bool:
@@ -163,6 +169,7 @@ def begin(settings: Settings, *, run_id: str, now: dt.datetime | None = None, fu
             _drop_all_but_staging(connection, staging_models(settings.dbt_project_dir))
         for schema in SCHEMAS:
             connection.execute(f"create schema if not exists {schema}")
+        _drop_rebuilt(connection, CUSTOM_TABLES if plan.rebuilds_custom else {})
         _write_build_info(connection, settings, run_id=run_id, now=now, plan=plan)
         _write_ledger(connection, manifests.values())
         _write_touched_dates(connection, plan.touched_dates)
@@ -188,6 +195,7 @@ def begin_scores(settings: Settings, *, run_id: str, reasons: list[str]) -> None
             [run_id, reasons],
         )
         connection.execute(_CREATE_REFUSED)
+        _drop_rebuilt(connection, {})
         _write_touched_dates(connection, [])
         _copy_state(connection, settings)
 
@@ -357,15 +365,24 @@ def _drop_all_but_staging(connection: duckdb.DuckDBPyConnection, models: Collect
             connection.execute(f'drop {"view" if is_view else "table"} {STAGING}."{name}"')
 
 
-def _read_staging_fingerprint(connection: duckdb.DuckDBPyConnection) -> str | None:
-    """What the published staging tables were made by; none in what an older Funnelhouse has published."""
+def _drop_rebuilt(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, str]) -> None:
+    """Leave these tables, by name and schema, to be built whole, and note which they are."""
+    for name, schema in tables.items():
+        connection.execute(f"drop table if exists {schema}.{name}")
+    connection.execute("create or replace table ops.rebuilt_tables (table_name varchar)")
+    insert_rows(connection, "ops.rebuilt_tables", [(name,) for name in tables])
+
+
+def _read_fingerprint(connection: duckdb.DuckDBPyConnection, part: str) -> str | None:
+    """What the published tables of a part were made by; none in what an older Funnelhouse has published."""
     is_known = connection.execute(
         """
         select 1 from duckdb_columns()
-        where schema_name = 'ops' and table_name = 'build_info' and column_name = 'staging_fingerprint'
-        """
+        where schema_name = 'ops' and table_name = 'build_info' and column_name = $1 || '_fingerprint'
+        """,
+        [part],
     ).fetchone()
-    return str(_one(connection, "select staging_fingerprint from ops.build_info")[0]) if is_known else None
+    return str(_one(connection, f"select {part}_fingerprint from ops.build_info")[0]) if is_known else None
 
 
 @contextmanager
@@ -401,7 +418,7 @@ def _write_build_info(
         create or replace table ops.build_info (
             run_id varchar, as_of timestamp, touched_from date, is_full_rebuild boolean, reasons varchar[],
             project_fingerprint varchar, staging_fingerprint varchar, champions_seen varchar, champions_used varchar,
-            published_at timestamp, rebuild_request varchar
+            published_at timestamp, rebuild_request varchar, custom_fingerprint varchar
         )
         """
     )
@@ -415,8 +432,9 @@ def _write_build_info(
         "{}",
         "{}",
         _read_rebuild_request(settings) if plan.is_full_rebuild else None,
+        custom_fingerprint(settings),
     ]
-    connection.execute("insert into ops.build_info values (?, ?, null, ?, ?, ?, ?, ?, ?, null, ?)", values)
+    connection.execute("insert into ops.build_info values (?, ?, null, ?, ?, ?, ?, ?, ?, null, ?, ?)", values)
     connection.execute(_CREATE_REFUSED)
 
 

@@ -42,6 +42,32 @@ REFERENCE = {
     )""",
     "string": "value.string_value",
 }
+ANY_TEXT = "coalesce(value.string_value, value.int_value::text, coalesce(value.double_value, value.float_value)::text)"
+CUSTOM_REFERENCE = {
+    "text": ANY_TEXT,
+    "integer": """coalesce(
+        value.int_value,
+        if(try_cast(value.string_value as decimal(38, 9)) % 1 = 0 and value.string_value not similar to '.*[.e].*',
+            try_cast(value.string_value as bigint), null),
+        if(coalesce(value.double_value, value.float_value) % 1 = 0,
+            try_cast(coalesce(value.double_value, value.float_value) as bigint), null)
+    )""",
+    "number": f"if(isfinite({REFERENCE['double']}), {REFERENCE['double']}, null)",
+    "boolean": f"case {ANY_TEXT}.lower() when 'true' then true when '1' then true when 'yes' then true"
+    " when 'false' then false when '0' then false when 'no' then false end",
+}
+GA4_CONFIG = """
+event_parameters:
+  - {name: page_title, as: a}
+  - {name: size, type: integer, as: b}
+  - {name: weight, type: number, as: c}
+  - {name: "is it'", type: boolean, as: d}
+user_properties:
+  - {name: page_title, as: e}
+  - {name: size, type: integer, as: f}
+  - {name: value, type: number, as: g}
+  - {name: gclid, type: boolean, as: h}
+"""
 TEXTS = [
     "", " ", "7", " 7 ", "7.5", "-7", "1e3", "1e400", "nan", "inf", "0x10", "true", "9223372036854775807",
     "9223372036854775808", "(not set)", "https://shop.example/a?x=1&y=2#z", "été", "𝄞", "a'b\"c", "\t", "NULL",
@@ -82,10 +108,18 @@ def any_param(random_: random.Random, key: str | None) -> dict[str, Any] | None:
 
 def write_lake_rows(path: Path, params: list[list[dict[str, Any] | None] | None]) -> None:
     """A lake file with these params, in this order, and nothing else."""
-    columns = ", ".join(
-        "params as event_params" if name == "event_params" else f"cast(null as {kind}) as {name}"
-        for name, kind in EVENT_COLUMNS.items()
-    )
+    properties = """
+        list_transform(params, lambda a: {
+            'key': a.key,
+            'value': case when a.value is not null then {
+                'string_value': a.value.string_value, 'int_value': a.value.int_value,
+                'float_value': a.value.float_value, 'double_value': a.value.double_value,
+                'set_timestamp_micros': 1
+            } end
+        })
+    """
+    given = {"event_params": "params", "user_properties": properties}
+    columns = ", ".join(f"{given.get(name, f'cast(null as {kind})')} as {name}" for name, kind in EVENT_COLUMNS.items())
     values = [(name, pa.string() if name == "string_value" else pa.float64()) for name in VALUES]
     values = [(name, pa.int64() if name == "int_value" else kind) for name, kind in values]
     listed = pa.list_(pa.struct([("key", pa.string()), ("value", pa.struct(values))]))
@@ -94,10 +128,23 @@ def write_lake_rows(path: Path, params: list[list[dict[str, Any] | None] | None]
         connection.execute(f"copy (select {columns} from rows) to {quote_text(str(path))} (format parquet)")
 
 
-def test_every_param_is_read_as_the_reference_reads_it(settings: Settings, tmp_path: Path) -> None:
-    columns = [column for column in flat_columns(settings) if column.param]
+def find_reference(name: str) -> str:
+    """The reference of a flat column."""
+    plain, _, read_as = name.rpartition("__")
+    if "." not in plain:
+        return REFERENCE[read_as]
+    if read_as != "misfit":
+        return CUSTOM_REFERENCE[read_as]
+    wanted = {"size": "integer", "weight": "number", "value": "number"}.get(plain.split(".")[1], "boolean")
+    return f"if({CUSTOM_REFERENCE[wanted]} is null, {ANY_TEXT}, null)"
+
+
+def test_every_param_is_read_as_the_reference_reads_it(make_settings: Any, tmp_path: Path) -> None:
+    config = tmp_path / "ga4.yml"
+    config.write_text(GA4_CONFIG, encoding="utf-8")
+    columns = [column for column in flat_columns(make_settings(ga4_config=config)) if column.param]
     read_as = {column.name.rpartition("__")[2] for column in columns}
-    assert read_as == set(REFERENCE)
+    assert read_as == {*REFERENCE, *CUSTOM_REFERENCE, "misfit"}
     keys = sorted({str(column.param) for column in columns})
     random_ = random.Random(4)
     rows: list[list[dict[str, Any] | None] | None] = [None, [], [None]]
@@ -112,10 +159,10 @@ def test_every_param_is_read_as_the_reference_reads_it(settings: Settings, tmp_p
         for column in columns:
             reference = f"""
                 select place, (
-                    select {REFERENCE[column.name.rpartition("__")[2]]}
+                    select {find_reference(column.name)}
                     from (
-                        select unnest(event_params).key as key, unnest(event_params).value as value,
-                            generate_subscripts(event_params, 1) as position
+                        select unnest({column.field}).key as key, unnest({column.field}).value as value,
+                            generate_subscripts({column.field}, 1) as position
                     )
                     where key = {quote_text(str(column.param))} order by position limit 1
                 ) as expected

@@ -86,7 +86,7 @@
         },
     ] -%}
     {%- set of_table = [] -%}
-    {%- for kpi in kpis if table in kpi.tables -%}
+    {%- for kpi in kpis + key_event_kpis() if table in kpi.tables -%}
         {%- do of_table.append(kpi) -%}
     {%- endfor -%}
     {{ return(of_table) }}

@@ -61,6 +61,17 @@
     {{ return(false) }}
 {%- endmacro %}
 
+{#- The tables of which an incremental build has dropped the published rows, to make them anew. -#}
+{% macro rebuilt_tables() -%}
+    {%- set names = [] -%}
+    {%- if execute -%}
+        {%- for row in run_query("select table_name from ops.rebuilt_tables").rows -%}
+            {%- do names.append(row[0]) -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {{ return(names) }}
+{%- endmacro %}
+
 {#- A model of this project by name, for those that must look at its previous rows before it is built. -#}
 {% macro built(schema, name) -%}
     {{ return(api.Relation.create(database=target.database, schema=schema, identifier=name)) }}

@@ -44,7 +44,7 @@ select
     items,
     items_hash,
     params_hash,
-    {% for column in flat_param_columns() -%}
+    {% for column in flat_param_columns() + custom_flat_columns() -%}
         {{ column }},
     {% endfor -%}
     {{ file_name('filename') }} as lake_file,

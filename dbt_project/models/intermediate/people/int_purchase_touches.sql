@@ -11,7 +11,7 @@ with purchases as (
         purchases.user_pseudo_id,
         sessions.user_key
     from {{ ref('fct_purchases') }} as purchases
-    inner join {{ ref('fct_sessions') }} as sessions on purchases.session_id = sessions.session_id
+    inner join {{ ref('int_session_facts') }} as sessions on purchases.session_id = sessions.session_id
     union all
     select
         purchase_id,
@@ -46,7 +46,7 @@ select
     coalesce(touches.session_default_channel_group, 'Direct') as default_channel_group,
     coalesce(touches.session_custom_channel_group, 'Direct') as custom_channel_group
 from purchases
-left join {{ ref('fct_sessions') }} as touches
+left join {{ ref('int_session_facts') }} as touches
     on
         purchases.user_key = touches.user_key
         and (

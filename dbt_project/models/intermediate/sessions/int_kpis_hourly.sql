@@ -29,7 +29,7 @@ sessions as (
         {% endfor %}
         steps.cart_at,
         steps.checkout_at
-    from {{ ref('fct_sessions') }} as sessions
+    from {{ ref('int_session_facts') }} as sessions
     left join {{ ref('int_session_steps') }} as steps
         on sessions.session_date = steps.session_date and sessions.session_id = steps.session_id
     {% if is_incremental() %}
@@ -86,7 +86,7 @@ moments as (
         {% endfor %}
         purchases.revenue_usd
     from {{ ref('fct_purchases') }} as purchases
-    left join {{ ref('fct_sessions') }} as sessions on purchases.session_id = sessions.session_id
+    left join {{ ref('int_session_facts') }} as sessions on purchases.session_id = sessions.session_id
     {% if is_incremental() %}
         where {{ is_touched_kpi_date('purchases.purchase_date') }}
     {% endif %}

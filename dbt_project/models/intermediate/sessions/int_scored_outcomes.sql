@@ -30,7 +30,7 @@ select
     sessions.has_purchase,
     sessions.revenue_usd
 from scores
-inner join {{ ref('fct_sessions') }} as sessions on scores.session_id = sessions.session_id
+inner join {{ ref('int_session_facts') }} as sessions on scores.session_id = sessions.session_id
 inner join {{ ref('int_days') }} as days on sessions.session_date = days.kpi_date and not days.is_provisional
 left join {{ source('predictions', 'model_versions') }} as versions
     on scores.model = versions.model and scores.version = versions.version

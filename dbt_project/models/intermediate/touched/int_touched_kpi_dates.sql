@@ -1,4 +1,5 @@
 -- The dates whose daily figures this build changes: their events, a session or purchase of theirs, or their state.
+-- depends_on: {{ ref('int_session_properties') }}
 {% if is_full_build() %}
     select kpi_date
     from {{ ref('int_days') }}
@@ -7,7 +8,14 @@
     select event_date as kpi_date from {{ ref('int_touched_event_dates') }}
     union distinct
     select session_date as kpi_date
-    from {{ changed_rows(ref('fct_sessions'), 'ops.previous_sessions', is_touched_user()) }} as moved_sessions
+    from {{ changed_rows(ref('int_session_facts'), 'ops.previous_sessions', is_touched_user()) }} as moved_sessions
+    {% if 'int_session_properties' not in rebuilt_tables() %}
+        union distinct
+        select session_date as kpi_date
+        from {{ changed_rows(
+            ref('int_session_properties'), 'ops.previous_session_properties', is_touched_session_date()
+        ) }} as moved_properties
+    {% endif %}
     union distinct
     select purchase_date as kpi_date from {{ ref('int_touched_purchases') }}
     union distinct

@@ -1,6 +1,6 @@
 {{ config(
     pre_hook="{{ remember_previous(
-        'ops.previous_user_keys', built('marts', 'fct_sessions'), is_touched_device(), columns=['user_key']
+        'ops.previous_user_keys', built('intermediate', 'int_session_facts'), is_touched_device(), columns=['user_key']
     ) }}"
 ) }}
 

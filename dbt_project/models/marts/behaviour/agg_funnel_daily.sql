@@ -24,7 +24,7 @@ with measured as (
             '{{ step }}' as step,
             {{ count_where(condition) }} as sessions,
             count(*) as all_sessions
-        from {{ ref('fct_sessions') }}
+        from {{ ref('int_session_facts') }}
         {% if is_incremental() %}
             where {{ is_touched_kpi_date('session_date') }}
         {% endif %}

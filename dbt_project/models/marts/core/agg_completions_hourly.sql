@@ -32,7 +32,7 @@ begun as (
             {% endfor %}
             steps.{{ stage }}_at as begun_at
         from {{ ref('int_session_steps') }} as steps
-        inner join {{ ref('fct_sessions') }} as sessions
+        inner join {{ ref('int_session_facts') }} as sessions
             on steps.session_date = sessions.session_date and steps.session_id = sessions.session_id
         where
             steps.{{ stage }}_at is not null

@@ -30,7 +30,7 @@ sessions as (
         sessions.session_date,
         {{ hour_since('days.midnight', 'sessions.session_started_at') }} as hour_started_at,
         {{ measured_kpis('hourly') }}
-    from {{ ref('fct_sessions') }} as sessions
+    from {{ ref('int_session_facts') }} as sessions
     inner join days on sessions.session_date = days.kpi_date
     group by sessions.session_date, {{ hour_since('days.midnight', 'sessions.session_started_at') }}
 )

@@ -14,7 +14,7 @@ select
     count(*) as sessions,
     {{ count_where('user_id is not null') }} as logged_in_sessions,
     {{ count_where('has_purchase') }} as purchase_sessions
-from {{ ref('fct_sessions') }}
+from {{ ref('int_session_facts') }}
 {% if is_incremental() %}
     where {{ is_touched_user() }}
 {% endif %}

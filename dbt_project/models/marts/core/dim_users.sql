@@ -7,7 +7,7 @@
 -- depends_on: {{ ref('int_touched_users') }}
 with sessions as (
     select *
-    from {{ ref('fct_sessions') }}
+    from {{ ref('int_session_facts') }}
     {% if is_incremental() %}
         where {{ is_touched_user() }}
     {% endif %}
@@ -60,6 +60,22 @@ purchases as (
     from bought
     group by user_key
 )
+{%- if custom_columns('dim_users') %},
+
+set_properties as (
+    select
+        sessions.user_key
+        {%- for column in custom_columns('dim_users') -%}
+            {%- set value = 'properties.' ~ adapter.quote(column.name) -%}
+            ,
+            {{ earliest_where(value, '-sessions.session_number', value ~ ' is not null') }}
+                as {{ adapter.quote(column.name) }}
+        {%- endfor %}
+    from sessions
+    inner join {{ ref('int_session_properties') }} as properties on sessions.session_id = properties.session_id
+    group by sessions.user_key
+)
+{%- endif %}
 
 select
     totals.user_key,
@@ -85,6 +101,10 @@ select
     coalesce(purchases.net_revenue_usd, 0) as net_revenue_usd,
     purchases.first_purchase_date,
     purchases.last_purchase_date
+    {{- select_custom('dim_users', 'set_properties') }}
 from totals
 inner join firsts on totals.user_key = firsts.user_key
 left join purchases on totals.user_key = purchases.user_key
+{% if custom_columns('dim_users') %}
+    left join set_properties on totals.user_key = set_properties.user_key
+{% endif %}

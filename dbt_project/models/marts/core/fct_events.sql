@@ -47,7 +47,11 @@ select
     events.operating_system,
     events.browser,
     events.country
+    {{- select_custom('fct_events', 'parameters') }}
 from {{ ref('int_ordered_events') }} as events
 -- the shop itself and payment providers send nobody (rule 33)
 left join {{ ref('int_own_referrers') }} as own
     on lower(events.external_referrer) = own.referrer and events.page_hostname = own.page_hostname
+{% if custom_columns('fct_events') %}
+    left join {{ ref('stg_ga4__custom_parameters') }} as parameters on events.event_key = parameters.event_key
+{% endif %}

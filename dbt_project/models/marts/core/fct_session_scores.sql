@@ -11,6 +11,6 @@ select
     predictions.segment_name,
     predictions.segments_version,
     predictions.scored_at
-from {{ ref('fct_sessions') }} as sessions
+from {{ ref('int_session_facts') }} as sessions
 left join {{ source('predictions', 'session_predictions') }} as predictions
     on sessions.session_id = predictions.session_id

@@ -26,7 +26,7 @@ select
     sessions.landing_page,
     own.cart_page,
     own.checkout_page
-from {{ ref('fct_sessions') }} as sessions
+from {{ ref('int_session_facts') }} as sessions
 inner join {{ ref('int_sessions') }} as own
     on sessions.session_date = own.session_date and sessions.session_id = own.session_id
 left join {{ ref('int_session_steps') }} as steps

@@ -12,7 +12,7 @@ scored as (
         scores.segments_version,
         sessions.*
     from {{ ref('fct_session_scores') }} as scores
-    inner join {{ ref('fct_sessions') }} as sessions on scores.session_id = sessions.session_id
+    inner join {{ ref('int_session_facts') }} as sessions on scores.session_id = sessions.session_id
     where scores.segment_id is not null
 ),
 
