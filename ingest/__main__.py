@@ -52,7 +52,7 @@ def _list_parameters(options: argparse.Namespace, settings: Settings) -> int:
     found = list_parameters(settings, options.days)
     print(describe_parameters(found))
     if options.write:
-        write_proposal(found, options.write)
+        write_proposal(found, options.write, settings)
         print(f"proposal for what is new: {options.write}")
     return 0
 

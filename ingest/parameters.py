@@ -14,7 +14,7 @@ from foundation.quoting import quote_path
 from foundation.settings import Settings
 from ingest.engine import open_engine
 from warehouse.flat import list_params
-from warehouse.ga4_config import Ga4Config, ParameterType, load_ga4_config, to_column
+from warehouse.ga4_config import Ga4Config, ParameterType, find_free_column, load_ga4_config
 from warehouse.lake import partition_dir, read_manifests
 
 _EXAMPLE_LENGTH = 40
@@ -102,18 +102,19 @@ def describe_parameters(found: list[FoundParameter]) -> str:
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in table)
 
 
-def write_proposal(found: list[FoundParameter], path: Path) -> None:
+def write_proposal(found: list[FoundParameter], path: Path, settings: Settings) -> None:
     """Write the proposal. Raises ProposalError for a file that is there already: it may be somebody's work."""
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(propose(found))
+            file.write(propose(found, settings))
     except OSError as error:
         raise ProposalError(f"{path} cannot be written ({error.strerror}); name a new file") from error
 
 
-def propose(found: list[FoundParameter]) -> str:
+def propose(found: list[FoundParameter], settings: Settings) -> str:
     """YAML that names what neither staging reads nor `ga4.yml` has, to choose from."""
     lines = ["# Found in the lake and named nowhere. Move what you want into ga4.yml, and describe it there."]
+    taken = {entry.column for entry in load_ga4_config(settings).event_columns}
     for part in _PARTS:
         new = [entry for entry in found if entry.part == part and entry.status == "new"]
         lines.append(f"{part}:" if new else f"{part}: []")
@@ -121,8 +122,10 @@ def propose(found: list[FoundParameter]) -> str:
             values: dict[str, object] = {"name": entry.name}
             if entry.type != "text":
                 values["type"] = entry.type
-            if to_column(entry.name) != entry.name:
-                values["as"] = to_column(entry.name) or "column"
+            column = find_free_column(entry.name, "user" if part == "user_properties" else "event", taken, settings)
+            taken.add(column)
+            if column != entry.name:
+                values["as"] = column
             if part == "event_parameters" and entry.all_events == len(entry.events):
                 values["events"] = sorted(entry.events)
             text = yaml.safe_dump(values, default_flow_style=True, sort_keys=False, width=1000, allow_unicode=True)

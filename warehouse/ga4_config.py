@@ -12,8 +12,9 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -61,6 +62,17 @@ def to_column(name: str) -> str:
     """A GA4 name in snake case: `planType` is `plan_type`."""
     words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
     return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
+
+
+def find_free_column(name: str, prefix: str, taken: Collection[str], settings: Settings) -> str:
+    """A column that a GA4 name can have: in snake case; with the prefix where that is none, or is there already."""
+    standing = {*taken, *_reserved_words()}.union(
+        *(_columns_of(settings.dbt_project_dir, table) for table in ("fct_events", "fct_sessions", "dim_users"))
+    )
+    column = to_column(name)[:40]
+    if not _COLUMN.fullmatch(column) or column in standing:
+        column = f"{prefix}_{column}".strip("_")
+    return next(free for free in (column, *(f"{column}_{number}" for number in count(2))) if free not in standing)
 
 
 ColumnName = Annotated[str, AfterValidator(check_column)]

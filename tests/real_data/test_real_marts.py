@@ -80,7 +80,7 @@ def test_every_published_example_gets_its_default_channel_group(builds: Recorded
 
 @needs_days
 def test_sessions_of_the_real_days(builds: RecordedBuilds, at_once: dict[str, Rows]) -> None:
-    assert sum(at_once["marts.fct_sessions"].values()) == 20_705
+    assert sum(at_once["intermediate.int_session_facts"].values()) == 20_705
     assert query(
         builds.settings,
         """

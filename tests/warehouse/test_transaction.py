@@ -217,7 +217,7 @@ def test_a_failed_state_transaction_leaves_nothing(settings: Settings) -> None:
 def test_begin_throws_away_what_a_killed_run_left(published: Settings) -> None:
     begin(published, run_id="killed")
     with open_build(published) as connection:
-        connection.execute("drop table marts.fct_sessions")
+        connection.execute("drop table marts.dim_users")
     published.build_path.with_name(published.build_path.name + ".wal").write_bytes(b"rubbish")
     begin(published, run_id="next")
     with open_build(published) as connection:
@@ -262,7 +262,7 @@ def test_killed_builds_leave_what_was_published_and_the_next_one_completes(publi
             os.kill(process.pid, signal.SIGKILL)
             killed += 1
         process.wait()
-        if len(snapshot(published)["marts.fct_sessions"]) == 3:
+        if len(snapshot(published)["intermediate.int_session_facts"]) == 3:
             assert snapshot(published) == before
     assert killed >= 2
     _build_in_another_process(published)

@@ -5,7 +5,6 @@
 
 {% materialization view, adapter='duckdb' %}
     {%- set target_relation = this.incorporate(type='view') -%}
-    {%- do add_custom_columns(model) -%}
     {{ run_hooks(pre_hooks) }}
     {%- if config.get('contract').enforced %}
         {{ get_assert_columns_equivalent(compiled_code) }}
@@ -19,7 +18,6 @@
 
 {% materialization table, adapter='duckdb' %}
     {%- set target_relation = this.incorporate(type='table') -%}
-    {%- do add_custom_columns(model) -%}
     {{ run_hooks(pre_hooks) }}
     {% call statement('main') -%}
         {%- if load_cached_relation(this) is not none %}
@@ -36,7 +34,6 @@
     project is built anew from an empty file, so that the columns are always those of the model. -#}
 {% materialization incremental, adapter='duckdb' %}
     {%- set target_relation = this.incorporate(type='table') -%}
-    {%- do add_custom_columns(model) -%}
     {%- set predicates = config.get('incremental_predicates') -%}
     {%- if not predicates -%}
         {{ exceptions.raise_compiler_error("an incremental model needs incremental_predicates: the rows to rewrite") }}

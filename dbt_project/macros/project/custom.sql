@@ -76,7 +76,7 @@
     }) }}
 {%- endmacro %}
 
-{#- Lets the contract of the model that is being built, and its comments, have its custom columns too. -#}
+{#- Lets the contract of the model that is being built have its custom columns too: a hook, that selects nothing. -#}
 {% macro add_custom_columns(model) -%}
     {%- for column in custom_columns(model.name) -%}
         {%- do model.columns.update({column.name: column}) -%}

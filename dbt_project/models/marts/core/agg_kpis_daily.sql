@@ -2,6 +2,7 @@
     materialized='incremental',
     incremental_predicates=[is_touched_kpi_date()],
     on_schema_change='fail',
+    pre_hook="{{ add_custom_columns(model) }}",
 ) }}
 
 -- depends_on: {{ ref('int_touched_kpi_dates') }}

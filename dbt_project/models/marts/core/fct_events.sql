@@ -1,4 +1,4 @@
-{{ config(materialized='view') }}
+{{ config(materialized='view', pre_hook="{{ add_custom_columns(model) }}") }}
 
 select
     events.event_id,

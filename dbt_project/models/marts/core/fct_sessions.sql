@@ -1,4 +1,8 @@
-{{ config(materialized='view', incremental_predicates=[is_touched_user()]) }}
+{{ config(
+    materialized='view',
+    incremental_predicates=[is_touched_user()],
+    pre_hook="{{ add_custom_columns(model) }}",
+) }}
 
 select
     facts.session_id,
