@@ -262,7 +262,7 @@ def test_the_sql_of_features_names_nothing_that_is_denied(shop: Shop) -> None:
     # every way from the events to a feature leads through these models
     feeding = {node.relation.split(".")[1] for node in shop.chain()}
     doors = {parent for name in FEATURE_MODELS for parent in parents[name] if parent in feeding}
-    assert doors - set(FEATURE_MODELS) == {"int_ordered_events", "int_sessions", "fct_purchases", "int_own_referrers"}
+    assert doors - set(FEATURE_MODELS) == {"int_ordered_events", "int_sessions", "int_purchases", "int_own_referrers"}
     for contract in (shop.sessions.contract, shop.prefixes.contract):
         assert check_names(contract) == []
 

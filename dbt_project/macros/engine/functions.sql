@@ -211,6 +211,15 @@
     list_sum(list_transform({{ list }}, lambda s: s.{{ field }}))
 {%- endmacro %}
 
+{#- How many different values a field has in a list of structs; null without any. -#}
+{% macro distinct_of_field(list, field) -%}
+    {{ return(adapter.dispatch('distinct_of_field', 'funnelhouse')(list, field)) }}
+{%- endmacro %}
+
+{% macro duckdb__distinct_of_field(list, field) -%}
+    nullif(cast(list_unique(list_transform({{ list }}, lambda s: s.{{ field }})) as bigint), 0)
+{%- endmacro %}
+
 {% macro contains_text(value, part) -%}
     {{ return(adapter.dispatch('contains_text', 'funnelhouse')(value, part)) }}
 {%- endmacro %}

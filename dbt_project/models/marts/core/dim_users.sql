@@ -32,23 +32,6 @@ totals as (
     group by user_key
 ),
 
-bought as (
-    select
-        sessions.user_key,
-        purchases.purchase_date,
-        purchases.revenue_usd,
-        purchases.net_revenue_usd
-    from {{ ref('fct_purchases') }} as purchases
-    inner join sessions on purchases.session_id = sessions.session_id
-    union all
-    select
-        user_key,
-        purchase_date,
-        revenue_usd,
-        net_revenue_usd
-    from {{ ref('int_sessionless_purchases') }}
-),
-
 purchases as (
     select
         user_key,
@@ -57,7 +40,10 @@ purchases as (
         {{ sum_money('net_revenue_usd') }} as net_revenue_usd,
         min(purchase_date) as first_purchase_date,
         max(purchase_date) as last_purchase_date
-    from bought
+    from {{ ref('int_user_purchases') }}
+    {% if is_incremental() %}
+        where {{ is_touched_user() }}
+    {% endif %}
     group by user_key
 )
 
