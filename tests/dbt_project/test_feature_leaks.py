@@ -337,7 +337,7 @@ PLANTED = {
         where s.session_campaign = f.session_campaign
     )""",
     "orders_of_the_visitor": """(
-        select count(*) from marts.fct_purchases as p where p.user_pseudo_id = f.user_pseudo_id
+        select count(*) from intermediate.int_purchases as p where p.user_pseudo_id = f.user_pseudo_id
     )""",
     "thanked_pages": """(
         select count(*) from marts.fct_events as e
