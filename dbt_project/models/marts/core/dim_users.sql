@@ -38,6 +38,10 @@ purchases as (
         count(*) as purchases,
         {{ sum_money('revenue_usd') }} as revenue_usd,
         {{ sum_money('net_revenue_usd') }} as net_revenue_usd,
+        min(purchased_at) as first_purchased_at,
+        min(
+            case when order_number = 2 then {{ seconds_between('previous_purchased_at', 'purchased_at') }} end
+        ) / 86400 as days_to_second_purchase,
         min(purchase_date) as first_purchase_date,
         max(purchase_date) as last_purchase_date
     from {{ ref('int_user_purchases') }}
@@ -53,6 +57,7 @@ select
     firsts.user_pseudo_id,
     totals.devices,
     totals.device_categories,
+    not firsts.is_new_user as has_earlier_sessions,
     firsts.session_date as first_session_date,
     totals.last_session_date,
     firsts.source as first_source,
@@ -70,7 +75,15 @@ select
     coalesce(purchases.revenue_usd, 0) as revenue_usd,
     coalesce(purchases.net_revenue_usd, 0) as net_revenue_usd,
     purchases.first_purchase_date,
-    purchases.last_purchase_date
+    purchases.last_purchase_date,
+    -- a server may have sent an order before the first visit
+    case
+        when purchases.first_purchased_at is not null
+            then greatest(
+                {{ seconds_between('firsts.session_started_at', 'purchases.first_purchased_at') }} / 86400, 0
+            )
+    end as days_to_first_purchase,
+    purchases.days_to_second_purchase
 from totals
 inner join firsts on totals.user_key = firsts.user_key
 left join purchases on totals.user_key = purchases.user_key
