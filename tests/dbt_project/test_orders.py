@@ -136,6 +136,9 @@ def test_an_earlier_order_that_comes_late_makes_the_first_one_a_repeated_one(tmp
     assert not build_and_publish(settings).plan.is_full_rebuild
     assert query(settings, f"{orders} order by 1") == [("T1", 1, True, None), ("T2", 2, False, 3.0)]
     assert [row[1:] for row in query(settings, buyers)] == [(1, 10.0), (0, 0.0)]
+    # on a day that nobody has delivered again
+    kpis = "new_buyer_purchases, returning_buyer_purchases from marts.agg_kpis_daily"
+    assert query(settings, f"select {kpis} where kpi_date = '{LATER_DAY}'") == [(0, 1)]
 
 
 def test_first_and_last_touch_are_those_of_the_attribution(tmp_path: Any) -> None:
