@@ -67,7 +67,15 @@ DENIED_UPSTREAM = (
     "exit_page",
 )
 # Nodes whose rows know the whole history, the predictions, or the days after.
-DENIED_NODES = ("dim_users", "fct_session_scores", "session_predictions", "dim_segments", "fct_business_case")
+DENIED_NODES = (
+    "dim_users",
+    "fct_purchases",
+    "int_user_purchases",
+    "fct_session_scores",
+    "session_predictions",
+    "dim_segments",
+    "fct_business_case",
+)
 DENIED_NODE_PREFIXES = ("agg_", "feat_")
 
 

@@ -91,7 +91,7 @@ FAULTS = {
                 "    partition by event_name, coalesce(transaction_id, cast(event_hash as varchar))\n"
                 "    order by {{ event_order() }}\n) = 1 or event_name = 'refund'"
             ),
-            "models/marts/core/fct_purchases.sql": _replace(
+            "models/intermediate/people/int_purchases.sql": _replace(
                 "partition by coalesce(order_namespace || '|' || transaction_id, event_id)", "partition by event_id"
             ),
         },

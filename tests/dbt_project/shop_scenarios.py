@@ -199,6 +199,8 @@ def _columns_of(visit: Visit, act: Act, at: dt.datetime, table_date: dt.date, *,
             columns["ecommerce"]["transaction_id"] = act.transaction_id
         elif act.transaction_id is not None:
             params["transaction_id"] = act.transaction_id
+    if act.name in ("add_payment_info", "add_shipping_info"):
+        params["payment_type" if act.name == "add_payment_info" else "shipping_tier"] = act.path[1:]
     if act.name == "in_app_purchase":
         columns["event_value_in_usd"] = act.amount
     if act.name == "refund":
@@ -261,7 +263,7 @@ def _corrected(row: Row) -> Row:
 
 def _acts() -> st.SearchStrategy[Act]:
     names = ["page_view", "page_view", "add_to_cart", "purchase", "view_item", "begin_checkout", "refund", "scroll"]
-    names += ["in_app_purchase", "notification_receive", "became_a_regular"]
+    names += ["in_app_purchase", "notification_receive", "became_a_regular", "add_payment_info", "add_shipping_info"]
     return st.builds(
         Act,
         name=st.sampled_from([*names, "session_start", "first_visit", "user_engagement"]),

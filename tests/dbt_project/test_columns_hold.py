@@ -15,13 +15,14 @@ TABLES = """
 
     create table marts.fct_sessions as select 's1' as session_id;
     create table marts.fct_purchases as from (values
-        ('p1', 10.0, 's1'),
-        ('p2', 10.0, 's1'), ('p2', 10.0, 's1'),
-        ('p3', null, 's1'),
-        ('p4', -1.0, 's1'),
-        ('p5', 10.0, 's9'),
-        ('p6', 10.0, null)
-    ) as purchases (purchase_id, revenue_usd, session_id);
+        ('p1', 10.0, 's1', 'user'),
+        ('p2', 10.0, 's1', 'user'), ('p2', 10.0, 's1', 'user'),
+        ('p3', null, 's1', 'user'),
+        ('p4', -1.0, 's1', 'user'),
+        ('p5', 10.0, 's9', 'user'),
+        ('p6', 10.0, null, 'user'),
+        ('p7', 10.0, 's1', null)
+    ) as purchases (purchase_id, revenue_usd, session_id, user_key);
 
     create table marts.agg_funnel_daily as from (values
         (date '2026-09-01', 'mobile', 'Direct', 'Direct', 1, 0.5),
@@ -70,6 +71,7 @@ def test_each_fault_is_found_and_told(settings: Settings) -> None:
         "revenue_usd is null",
         "session_id is not in fct_sessions",
         "share_of_sessions is not between 0 and 1",
+        "user_key is null",
     ]
     assert find_faults(settings, [], "credits_add_up_fct_attribution_*", is_full_rebuild=True) == ["none", "short"]
     # of an increment only what it has rewritten

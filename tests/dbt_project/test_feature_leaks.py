@@ -262,7 +262,7 @@ def test_the_sql_of_features_names_nothing_that_is_denied(shop: Shop) -> None:
     # every way from the events to a feature leads through these models
     feeding = {node.relation.split(".")[1] for node in shop.chain()}
     doors = {parent for name in FEATURE_MODELS for parent in parents[name] if parent in feeding}
-    assert doors - set(FEATURE_MODELS) == {"int_ordered_events", "int_sessions", "fct_purchases", "int_own_referrers"}
+    assert doors - set(FEATURE_MODELS) == {"int_ordered_events", "int_sessions", "int_purchases", "int_own_referrers"}
     for contract in (shop.sessions.contract, shop.prefixes.contract):
         assert check_names(contract) == []
 
@@ -337,7 +337,7 @@ PLANTED = {
         where s.session_campaign = f.session_campaign
     )""",
     "orders_of_the_visitor": """(
-        select count(*) from marts.fct_purchases as p where p.user_pseudo_id = f.user_pseudo_id
+        select count(*) from intermediate.int_purchases as p where p.user_pseudo_id = f.user_pseudo_id
     )""",
     "thanked_pages": """(
         select count(*) from marts.fct_events as e

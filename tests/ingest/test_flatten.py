@@ -281,7 +281,11 @@ def test_another_rule_is_another_version(settings: Settings, monkeypatch: pytest
     before = flat_versions(settings)
     monkeypatch.setitem(flat._READ_AS, "double", "cast(param_ints[{at}] as double)")
     after = flat_versions(settings)
-    assert {name for name in before if before[name] != after[name]} == {"value__double"}
+    assert {name for name in before if before[name] != after[name]} == {
+        "value__double",
+        "shipping__double",
+        "tax__double",
+    }
     monkeypatch.setattr(duckdb, "__version__", "another")
     assert {name for name in after if after[name] != flat_versions(settings)[name]} == {"params_hash", "items_hash"}
 

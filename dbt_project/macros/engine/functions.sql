@@ -36,6 +36,24 @@
     cast(isodow({{ value }}) as bigint)
 {%- endmacro %}
 
+{#- The Monday of a date's week. -#}
+{% macro week_of(value) -%}
+    {{ return(adapter.dispatch('week_of', 'funnelhouse')(value)) }}
+{%- endmacro %}
+
+{% macro duckdb__week_of(value) -%}
+    cast(date_trunc('week', {{ value }}) as date)
+{%- endmacro %}
+
+{#- Days from one date to another. -#}
+{% macro days_between(start, finish) -%}
+    {{ return(adapter.dispatch('days_between', 'funnelhouse')(start, finish)) }}
+{%- endmacro %}
+
+{% macro duckdb__days_between(start, finish) -%}
+    date_diff('day', {{ start }}, {{ finish }})
+{%- endmacro %}
+
 {% macro hour_of(value) -%}
     {{ return(adapter.dispatch('hour_of', 'funnelhouse')(value)) }}
 {%- endmacro %}
@@ -209,6 +227,15 @@
 
 {% macro duckdb__sum_of_field(list, field) -%}
     list_sum(list_transform({{ list }}, lambda s: s.{{ field }}))
+{%- endmacro %}
+
+{#- How many different values a field has in a list of structs; null without any. -#}
+{% macro distinct_of_field(list, field) -%}
+    {{ return(adapter.dispatch('distinct_of_field', 'funnelhouse')(list, field)) }}
+{%- endmacro %}
+
+{% macro duckdb__distinct_of_field(list, field) -%}
+    nullif(cast(list_unique(list_transform({{ list }}, lambda s: s.{{ field }})) as bigint), 0)
 {%- endmacro %}
 
 {% macro contains_text(value, part) -%}

@@ -53,6 +53,7 @@
         parsed.browser_version,
         parsed.release,
         parsed.payment_type,
+        parsed.shipping_tier,
         parsed.country
     from {{ parsed }} as parsed
     inner join {{ placed }} as placed on parsed.event_key = placed.event_key

@@ -1,6 +1,9 @@
 {#- What is counted in an hour, beside events and revenue. -#}
 {% macro hourly_measures() -%}
-    {{ return(['sessions', 'carts', 'carts_bought', 'checkouts', 'checkouts_bought', 'purchases']) }}
+    {{ return([
+        'sessions', 'new_users', 'carts', 'carts_bought', 'checkouts', 'checkouts_bought', 'purchases',
+        'new_buyer_purchases'
+    ]) }}
 {%- endmacro %}
 
 {#- The hours of `int_kpis_hourly` with what is known of them: rates of the carts and checkouts that began in them, and how
@@ -27,7 +30,8 @@ added as (
         {% for measure in measures %}
             cast(sum({{ measure }}) as bigint) as {{ measure }},
         {% endfor %}
-        {{ sum_money('revenue_usd') }} as revenue_usd
+        {{ sum_money('revenue_usd') }} as revenue_usd,
+        {{ sum_money('new_buyer_revenue_usd') }} as new_buyer_revenue_usd
     from {{ ref('int_kpis_hourly') }}
     where dimension {{ '=' if is_whole else '!=' }} 'all'
     group by hour_started_at, dimension, dimension_value
@@ -51,7 +55,8 @@ added as (
             {% for measure in measures %}
                 coalesce(added.{{ measure }}, 0) as {{ measure }},
             {% endfor %}
-            coalesce(added.revenue_usd, 0) as revenue_usd
+            coalesce(added.revenue_usd, 0) as revenue_usd,
+            coalesce(added.new_buyer_revenue_usd, 0) as new_buyer_revenue_usd
         from calendar
         left join added on calendar.hour_started_at = added.hour_started_at
     ),
@@ -118,7 +123,12 @@ select
     {{ safe_divide('aged.checkouts_bought', 'aged.checkouts') }} as checkout_conversion_rate,
     matured.checkout_maturity,
     aged.purchases,
-    aged.revenue_usd
+    aged.revenue_usd,
+    aged.new_users,
+    aged.new_buyer_purchases,
+    aged.new_buyer_revenue_usd,
+    aged.purchases - aged.new_buyer_purchases as returning_buyer_purchases,
+    round(aged.revenue_usd - aged.new_buyer_revenue_usd, 6) as returning_buyer_revenue_usd
 from aged
 left join matured on aged.hour_started_at = matured.hour_started_at
 {%- endmacro %}

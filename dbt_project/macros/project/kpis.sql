@@ -4,7 +4,9 @@
     expectations hold it between 0 and 1.
 
     mean_log_duration_engaged takes log(1 + seconds): far less noisy than the mean, which a few very long sessions pull
-    about. `purchases` and `revenue_usd` are those of the sessions; agg_kpis_daily dates purchases by themselves. -#}
+    about. `purchases` and `revenue_usd` are those of the sessions; agg_kpis_daily dates purchases by themselves. A new
+    visitor is a device that GA4 had not counted before (is_new_user), a new buyer a person with a first order; what is of
+    returning ones is the rest, for a difference costs less than another aggregate. -#}
 {% macro session_kpis(table) -%}
     {%- set everywhere = ['daily', 'dimension', 'hourly'] -%}
     {%- set by_day = ['daily', 'dimension'] -%}
@@ -19,7 +21,7 @@
             'formula': 'count(distinct user_pseudo_id)'
         },
         {
-            'name': 'new_users', 'tables': ['daily'], 'is_total': true,
+            'name': 'new_users', 'tables': everywhere, 'is_total': true,
             'formula': count_where('is_new_user')
         },
         {
@@ -55,6 +57,21 @@
             'formula': safe_divide(count_where('has_purchase'), 'count(*)')
         },
         {
+            'name': 'new_user_session_rate', 'tables': everywhere,
+            'formula': safe_divide(count_where('is_new_user'), 'count(*)')
+        },
+        {
+            'name': 'new_user_conversion_rate', 'tables': everywhere,
+            'formula': safe_divide(count_where('has_purchase and is_new_user'), count_where('is_new_user'))
+        },
+        {
+            'name': 'returning_user_conversion_rate', 'tables': everywhere,
+            'formula': safe_divide(
+                count_where('has_purchase') ~ ' - ' ~ count_where('has_purchase and is_new_user'),
+                'count(*) - ' ~ count_where('is_new_user')
+            )
+        },
+        {
             'name': 'cart_abandonment_rate', 'tables': everywhere,
             'formula': safe_divide(count_where('is_cart_abandoned'), count_where('has_add_to_cart'))
         },
@@ -83,6 +100,22 @@
         {
             'name': 'revenue_usd', 'tables': by_session, 'is_total': true,
             'formula': sum_money('revenue_usd')
+        },
+        {
+            'name': 'new_buyer_purchases', 'tables': by_session, 'is_total': true,
+            'formula': 'cast(sum(new_buyer_purchases) as bigint)'
+        },
+        {
+            'name': 'new_buyer_revenue_usd', 'tables': by_session, 'is_total': true,
+            'formula': sum_money('new_buyer_revenue_usd')
+        },
+        {
+            'name': 'returning_buyer_purchases', 'tables': by_session, 'is_total': true,
+            'formula': 'cast(sum(purchases) - sum(new_buyer_purchases) as bigint)'
+        },
+        {
+            'name': 'returning_buyer_revenue_usd', 'tables': by_session, 'is_total': true,
+            'formula': 'round(' ~ sum_money('revenue_usd') ~ ' - ' ~ sum_money('new_buyer_revenue_usd') ~ ', 6)'
         },
     ] -%}
     {%- set of_table = [] -%}
@@ -113,4 +146,9 @@
 {#- The formula of one KPI, for sessions that are grouped otherwise. -#}
 {% macro kpi_formula(name) -%}
     {{ session_kpis('daily') | selectattr('name', 'equalto', name) | map(attribute='formula') | first }}
+{%- endmacro %}
+
+{#- New or returning, as GA4 counts a device's sessions. -#}
+{% macro visitor_type() -%}
+    case when is_new_user then 'new' else 'returning' end
 {%- endmacro %}

@@ -76,6 +76,11 @@
     {{ event_name }} in ('purchase', 'in_app_purchase', 'refund')
 {%- endmacro %}
 
+{#- What is paid beside the goods; null where nothing that can be a price was sent. -#}
+{% macro cost_or_null(value) -%}
+    case when {{ value }} >= 0 then {{ amount_or_null(value) }} end
+{%- endmacro %}
+
 {#- The id of an order; null for what tag managers send where there is none, which would make one order of many. -#}
 {% macro transaction_id(column) -%}
     case

@@ -8,7 +8,7 @@ with purchases as (
     select
         session_id,
         max(purchased_at) as last_purchased_at
-    from {{ ref('fct_purchases') }}
+    from {{ ref('int_purchases') }}
     group by session_id
 )
 

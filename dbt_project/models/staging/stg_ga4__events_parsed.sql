@@ -76,6 +76,12 @@ read_params as (
         {{ amount_or_null('ecommerce_refund_value') }} as refund_value_local,
         {{ amount_or_null('event_value_in_usd') }} as event_value_usd,
         {{ param_number('value') }} as param_value,
+        {{ cost_or_null('ecommerce_shipping_value_in_usd') }} as column_shipping_usd,
+        {{ cost_or_null('ecommerce_shipping_value') }} as column_shipping_local,
+        {{ cost_or_null(param_number('shipping')) }} as param_shipping,
+        {{ cost_or_null('ecommerce_tax_value_in_usd') }} as column_tax_usd,
+        {{ cost_or_null('ecommerce_tax_value') }} as column_tax_local,
+        {{ cost_or_null(param_number('tax')) }} as param_tax,
         -- nobody buys a million pieces: a hit of anybody's making must not stop the sums
         case when ecommerce_total_item_quantity between 0 and 1000000 then ecommerce_total_item_quantity end
             as item_quantity,
@@ -90,8 +96,15 @@ read_params as (
         {{ not_set_to_null('coalesce(device_web_info_browser, device_browser)') }} as browser,
         {{ not_set_to_null('coalesce(device_web_info_browser_version, device_browser_version)') }} as browser_version,
         {{ not_set_to_null('coalesce(' ~ param_text(var('release_parameter')) ~ ', app_info_version)') }} as release,
-        case when raw_events.event_name = 'add_payment_info' then {{ not_set_to_null(param_text('payment_type')) }} end
-            as payment_type,
+        case when clean_event_name = 'purchase' then {{ not_set_to_null(param_text('coupon')) }} end as coupon,
+        case
+            when clean_event_name in ('add_payment_info', 'purchase')
+                then {{ not_set_to_null(param_text('payment_type')) }}
+        end as payment_type,
+        case
+            when clean_event_name in ('add_shipping_info', 'purchase')
+                then {{ not_set_to_null(param_text('shipping_tier')) }}
+        end as shipping_tier,
         {{ not_set_to_null('device_web_info_hostname') }} as hostname,
         {{ not_set_to_null('geo_country') }} as country,
         {{ param_text('traffic_type') }} as traffic_type,
@@ -265,6 +278,27 @@ select
                 )
             end, 0)
     end as purchase_revenue_usd,
+    case when {{ is_about_money('event_name') }} then clean_currency end as currency,
+    case
+        when event_name = 'in_app_purchase' then {{ cost_or_null('param_value / 1000000') }}
+        when event_name = 'purchase'
+            then case
+                when coalesce(purchase_revenue_local, param_amount) < 0 then 0
+                else coalesce(purchase_revenue_local, param_amount)
+            end
+    end as revenue_local,
+    {% for cost in ['shipping', 'tax'] %}
+        case
+            when event_name = 'purchase'
+                then coalesce(
+                    column_{{ cost }}_usd,
+                    case when clean_currency = 'USD' then coalesce(column_{{ cost }}_local, param_{{ cost }}) end
+                )
+        end as {{ cost }}_usd,
+        case when event_name = 'purchase' then coalesce(column_{{ cost }}_local, param_{{ cost }}) end
+            as {{ cost }}_local,
+    {% endfor %}
+    coupon,
     case
         when event_name = 'refund'
             -- null where no amount was sent: GA4 means a full refund by that
@@ -283,6 +317,7 @@ select
     browser_version,
     release,
     payment_type,
+    shipping_tier,
     country,
     case
         when synthetic_bundle = 1 then 'synthetic'

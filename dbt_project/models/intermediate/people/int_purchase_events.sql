@@ -27,7 +27,16 @@ select
     purchase_revenue_usd,
     refund_value_usd,
     items,
-    item_quantity
+    item_quantity,
+    currency,
+    revenue_local,
+    shipping_usd,
+    shipping_local,
+    tax_usd,
+    tax_local,
+    coupon,
+    payment_type,
+    shipping_tier
 from {{ ref('int_events') }}
 where
     {{ is_about_money('event_name') }}

@@ -1,37 +1,14 @@
 {{ config(materialized='view') }}
 
 -- The sessions that led to a purchase: the person's, within the look-back before it, on any device.
-with purchases as (
-    select
-        purchases.purchase_id,
-        purchases.purchased_at,
-        purchases.purchase_date,
-        purchases.revenue_usd,
-        purchases.session_id as purchase_session_id,
-        purchases.user_pseudo_id,
-        sessions.user_key
-    from {{ ref('fct_purchases') }} as purchases
-    inner join {{ ref('int_session_facts') }} as sessions on purchases.session_id = sessions.session_id
-    union all
-    select
-        purchase_id,
-        purchased_at,
-        purchase_date,
-        revenue_usd,
-        null as purchase_session_id,
-        user_pseudo_id,
-        user_key
-    from {{ ref('int_sessionless_purchases') }}
-)
-
 select
     purchases.purchase_id,
     purchases.purchased_at,
     purchases.purchase_date,
     purchases.revenue_usd,
-    purchases.purchase_session_id,
+    purchases.session_id as purchase_session_id,
     -- the last touch is the session that bought, also where the person has begun another one in the meantime
-    coalesce(purchases.purchase_session_id = touches.session_id, false) as is_purchase_session,
+    coalesce(purchases.session_id = touches.session_id, false) as is_purchase_session,
     purchases.user_key,
     touches.session_id,
     touches.session_number,
@@ -45,12 +22,12 @@ select
     touches.session_campaign as campaign,
     coalesce(touches.session_default_channel_group, 'Direct') as default_channel_group,
     coalesce(touches.session_custom_channel_group, 'Direct') as custom_channel_group
-from purchases
+from {{ ref('int_user_purchases') }} as purchases
 left join {{ ref('int_session_facts') }} as touches
     on
         purchases.user_key = touches.user_key
         and (
-            purchases.purchase_session_id = touches.session_id
+            purchases.session_id = touches.session_id
             or (
                 purchases.purchased_at >= touches.session_started_at
                 and purchases.purchased_at

@@ -9,6 +9,6 @@ select
     purchases.revenue_usd,
     purchases.net_revenue_usd,
     {{ user_key('coalesce(purchases.user_id, devices.user_id)', 'purchases.user_pseudo_id') }} as user_key
-from {{ ref('fct_purchases') }} as purchases
+from {{ ref('int_purchases') }} as purchases
 left join {{ ref('int_device_users') }} as devices on purchases.user_pseudo_id = devices.user_pseudo_id
 where purchases.session_id is null

@@ -24,6 +24,7 @@ sessions as (
         sessions.session_id,
         sessions.session_date,
         sessions.session_started_at,
+        sessions.is_new_user,
         {% for dimension in dimensions %}
             sessions.{{ dimension }},
         {% endfor %}
@@ -61,13 +62,16 @@ moments as (
             {% for measure in measures %}
                 {% if measure == counted %}
                     1 as {{ measure }},
+                {% elif measure == 'new_users' and counted == 'sessions' %}
+                    case when sessions.is_new_user then 1 else 0 end as {{ measure }},
                 {% elif measure == bought %}
                     case when purchases.purchased_at >= sessions.{{ at }} then 1 else 0 end as {{ measure }},
                 {% else %}
                     0 as {{ measure }},
                 {% endif %}
             {% endfor %}
-            cast(0 as double) as revenue_usd
+            cast(0 as double) as revenue_usd,
+            cast(0 as double) as new_buyer_revenue_usd
         from sessions
         {% if bought %}
             left join last_purchases as purchases on sessions.session_id = purchases.session_id
@@ -82,9 +86,14 @@ moments as (
             coalesce(sessions.{{ dimension }}, '(not set)') as {{ dimension }},
         {% endfor %}
         {% for measure in measures %}
-            {{ 1 if measure == 'purchases' else 0 }} as {{ measure }},
+            {% if measure == 'new_buyer_purchases' %}
+                case when purchases.is_first_order then 1 else 0 end as {{ measure }},
+            {% else %}
+                {{ 1 if measure == 'purchases' else 0 }} as {{ measure }},
+            {% endif %}
         {% endfor %}
-        purchases.revenue_usd
+        purchases.revenue_usd,
+        case when purchases.is_first_order then purchases.revenue_usd else 0 end as new_buyer_revenue_usd
     from {{ ref('fct_purchases') }} as purchases
     left join {{ ref('int_session_facts') }} as sessions on purchases.session_id = sessions.session_id
     {% if is_incremental() %}
@@ -119,7 +128,8 @@ select
     {% for measure in measures %}
         cast(0 as bigint) as {{ measure }},
     {% endfor %}
-    cast(0 as double) as revenue_usd
+    cast(0 as double) as revenue_usd,
+    cast(0 as double) as new_buyer_revenue_usd
 from events
 {% for dimension in ['all'] + dimensions %}
     {% set value = "'all'" if dimension == 'all' else dimension %}
@@ -133,7 +143,8 @@ from events
         {% for measure in measures %}
             cast(sum({{ measure }}) as bigint) as {{ measure }},
         {% endfor %}
-        {{ sum_money('revenue_usd') }} as revenue_usd
+        {{ sum_money('revenue_usd') }} as revenue_usd,
+        {{ sum_money('new_buyer_revenue_usd') }} as new_buyer_revenue_usd
     from placed
     group by kpi_date, hour_started_at{{ '' if dimension == 'all' else ', ' ~ dimension }}
 {% endfor %}

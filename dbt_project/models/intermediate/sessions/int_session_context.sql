@@ -30,7 +30,7 @@ purchases as (
         user_pseudo_id,
         session_id,
         purchased_at
-    from {{ ref('fct_purchases') }}
+    from {{ ref('int_purchases') }}
     {% if is_incremental() %}
         where {{ is_touched_device() }}
     {% endif %}

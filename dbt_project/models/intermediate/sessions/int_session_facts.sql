@@ -108,8 +108,13 @@ purchases as (
     select
         session_id,
         count(*) as purchases,
-        {{ sum_money('revenue_usd') }} as revenue_usd
-    from {{ ref('fct_purchases') }}
+        {{ sum_money('revenue_usd') }} as revenue_usd,
+        {{ count_where('order_number = 1') }} as new_buyer_purchases,
+        {{ sum_money('case when order_number = 1 then revenue_usd else 0 end') }} as new_buyer_revenue_usd
+    from {{ ref('int_user_purchases') }}
+    {% if is_incremental() %}
+        where {{ is_touched_user() }}
+    {% endif %}
     group by session_id
 ),
 
@@ -170,8 +175,12 @@ select
     grouped.begin_checkouts,
     coalesce(purchases.purchases, 0) as purchases,
     coalesce(purchases.revenue_usd, 0) as revenue_usd,
+    coalesce(purchases.new_buyer_purchases, 0) as new_buyer_purchases,
+    coalesce(purchases.new_buyer_revenue_usd, 0) as new_buyer_revenue_usd,
     grouped.add_to_carts > 0 as has_add_to_cart,
     grouped.begin_checkouts > 0 as has_begin_checkout,
+    grouped.add_shipping_infos > 0 as has_add_shipping_info,
+    grouped.add_payment_infos > 0 as has_add_payment_info,
     coalesce(purchases.purchases, 0) > 0 as has_purchase,
     grouped.add_to_carts > 0 and coalesce(purchases.purchases, 0) = 0 as is_cart_abandoned,
     grouped.landing_page,

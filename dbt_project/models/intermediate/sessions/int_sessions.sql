@@ -39,6 +39,8 @@ measured as (
         {{ count_where("event_name = 'view_item'") }} as product_views,
         {{ count_where("event_name = 'add_to_cart'") }} as add_to_carts,
         {{ count_where("event_name = 'begin_checkout'") }} as begin_checkouts,
+        {{ count_where("event_name = 'add_shipping_info'") }} as add_shipping_infos,
+        {{ count_where("event_name = 'add_payment_info'") }} as add_payment_infos,
         {{ count_where("event_name in ('purchase', 'in_app_purchase')") }} as key_events,
         {{ count_where("event_name = 'first_visit'") }} as first_visits,
         {{ count_where("event_name = 'view_search_results'") }} as searches,
@@ -48,7 +50,9 @@ measured as (
         -- what may break by itself, for those who look for a cause
         {{ max_where('browser_version', 'event_number = 1') }} as browser_version,
         {{ earliest_where('release', 'event_number', 'release is not null') }} as release,
-        {{ earliest_where('payment_type', '-event_number', 'payment_type is not null') }} as payment_type,
+        {{ earliest_where(
+            'payment_type', '-event_number', "payment_type is not null and event_name = 'add_payment_info'"
+        ) }} as payment_type,
         {{ earliest_where('cart_path', 'event_number', 'cart_path is not null') }} as cart_page,
         {{ earliest_where('checkout_path', 'event_number', 'checkout_path is not null') }} as checkout_page,
         {{ first_sources() }},
@@ -75,6 +79,8 @@ select
     product_views,
     add_to_carts,
     begin_checkouts,
+    add_shipping_infos,
+    add_payment_infos,
     key_events,
     first_visits,
     searches,

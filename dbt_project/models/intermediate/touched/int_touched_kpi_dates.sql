@@ -19,6 +19,12 @@
     union distinct
     select purchase_date as kpi_date from {{ ref('int_touched_purchases') }}
     union distinct
+    -- an earlier order of the person, wherever it comes from, makes the first one a repeated one
+    select purchase_date as kpi_date
+    from {{ changed_rows(
+        ref('int_user_purchases'), 'ops.previous_user_purchases', is_touched_user()
+    ) }} as moved_orders
+    union distinct
     select kpi_date
     from {{ changed_rows(ref('int_days'), 'ops.previous_days') }} as moved_days
 {% endif %}

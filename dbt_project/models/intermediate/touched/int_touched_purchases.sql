@@ -5,8 +5,8 @@ select
     purchased_at,
     purchase_date
 {% if is_full_build() %}
-    from {{ ref('fct_purchases') }}
+    from {{ ref('int_purchases') }}
     where false
 {% else %}
-    from {{ changed_rows(ref('fct_purchases'), 'ops.previous_purchases') }} as moved
+    from {{ changed_rows(ref('int_purchases'), 'ops.previous_purchases') }} as moved
 {% endif %}

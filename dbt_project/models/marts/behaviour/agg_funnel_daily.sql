@@ -10,6 +10,8 @@
     ('view_item', 'product_views > 0'),
     ('add_to_cart', 'has_add_to_cart'),
     ('begin_checkout', 'has_begin_checkout'),
+    ('add_shipping_info', 'has_add_shipping_info'),
+    ('add_payment_info', 'has_add_payment_info'),
     ('purchase', 'has_purchase'),
 ] %}
 

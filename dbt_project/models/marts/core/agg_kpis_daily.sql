@@ -23,7 +23,11 @@ purchases as (
         count(*) as purchases,
         {{ sum_money('revenue_usd') }} as revenue_usd,
         {{ sum_money('refund_usd') }} as refund_usd,
-        {{ sum_money('net_revenue_usd') }} as net_revenue_usd
+        {{ sum_money('net_revenue_usd') }} as net_revenue_usd,
+        {{ count_where('is_first_order') }} as new_buyer_purchases,
+        coalesce({{ sum_money('case when is_first_order then revenue_usd end') }}, 0) as new_buyer_revenue_usd,
+        {{ count_where('not is_first_order') }} as returning_buyer_purchases,
+        coalesce({{ sum_money('case when not is_first_order then revenue_usd end') }}, 0) as returning_buyer_revenue_usd
     from {{ ref('fct_purchases') }}
     {% if is_incremental() %}
         where {{ is_touched_kpi_date('purchase_date') }}
@@ -42,6 +46,10 @@ select
     coalesce(purchases.revenue_usd, 0) as revenue_usd,
     coalesce(purchases.refund_usd, 0) as refund_usd,
     coalesce(purchases.net_revenue_usd, 0) as net_revenue_usd,
+    coalesce(purchases.new_buyer_purchases, 0) as new_buyer_purchases,
+    coalesce(purchases.new_buyer_revenue_usd, 0) as new_buyer_revenue_usd,
+    coalesce(purchases.returning_buyer_purchases, 0) as returning_buyer_purchases,
+    coalesce(purchases.returning_buyer_revenue_usd, 0) as returning_buyer_revenue_usd,
     {{ safe_divide('purchases.revenue_usd', 'purchases.purchases') }} as avg_order_value_usd
 from {{ ref('int_days') }} as days
 inner join {{ ref('event_counts') }} as counts on days.kpi_date = counts.event_date

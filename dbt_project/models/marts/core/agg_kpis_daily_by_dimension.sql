@@ -7,22 +7,24 @@
 
 -- depends_on: {{ ref('int_touched_kpi_dates') }}
 {% set dimensions = [
-    'device_category', 'default_channel_group', 'custom_channel_group', 'country', 'browser', 'landing_page'
+    'device_category', 'default_channel_group', 'custom_channel_group', 'country', 'browser', 'landing_page',
+    'visitor_type'
 ] %}
 {% set kpis = measured_kpis('dimension') %}
 
 with measured as (
     {% for dimension in dimensions %}
+        {% set value = visitor_type() if dimension == 'visitor_type' else "coalesce(" ~ dimension ~ ", '(not set)')" %}
         select
             session_date as kpi_date,
             '{{ dimension }}' as dimension,
-            coalesce({{ dimension }}, '(not set)') as dimension_value,
+            {{ value }} as dimension_value,
             {{ kpis }}
         from {{ ref('fct_sessions') }}
         {% if is_incremental() %}
             where {{ is_touched_kpi_date('session_date') }}
         {% endif %}
-        group by session_date, coalesce({{ dimension }}, '(not set)')
+        group by session_date, {{ value }}
         {{ 'union all' if not loop.last }}
     {% endfor %}
 )

@@ -33,32 +33,22 @@ totals as (
     group by user_key
 ),
 
-bought as (
-    select
-        sessions.user_key,
-        purchases.purchase_date,
-        purchases.revenue_usd,
-        purchases.net_revenue_usd
-    from {{ ref('fct_purchases') }} as purchases
-    inner join sessions on purchases.session_id = sessions.session_id
-    union all
-    select
-        user_key,
-        purchase_date,
-        revenue_usd,
-        net_revenue_usd
-    from {{ ref('int_sessionless_purchases') }}
-),
-
 purchases as (
     select
         user_key,
         count(*) as purchases,
         {{ sum_money('revenue_usd') }} as revenue_usd,
         {{ sum_money('net_revenue_usd') }} as net_revenue_usd,
+        min(purchased_at) as first_purchased_at,
+        min(
+            case when order_number = 2 then {{ seconds_between('previous_purchased_at', 'purchased_at') }} end
+        ) / 86400 as days_to_second_purchase,
         min(purchase_date) as first_purchase_date,
         max(purchase_date) as last_purchase_date
-    from bought
+    from {{ ref('int_user_purchases') }}
+    {% if is_incremental() %}
+        where {{ is_touched_user() }}
+    {% endif %}
     group by user_key
 )
 {%- if custom_columns('dim_users') %},
@@ -84,6 +74,7 @@ select
     firsts.user_pseudo_id,
     totals.devices,
     totals.device_categories,
+    not firsts.is_new_user as has_earlier_sessions,
     firsts.session_date as first_session_date,
     totals.last_session_date,
     firsts.source as first_source,
@@ -101,7 +92,15 @@ select
     coalesce(purchases.revenue_usd, 0) as revenue_usd,
     coalesce(purchases.net_revenue_usd, 0) as net_revenue_usd,
     purchases.first_purchase_date,
-    purchases.last_purchase_date
+    purchases.last_purchase_date,
+    -- a server may have sent an order before the first visit
+    case
+        when purchases.first_purchased_at is not null
+            then greatest(
+                {{ seconds_between('firsts.session_started_at', 'purchases.first_purchased_at') }} / 86400, 0
+            )
+    end as days_to_first_purchase,
+    purchases.days_to_second_purchase
     {{- select_custom('dim_users', 'set_properties') }}
 from totals
 inner join firsts on totals.user_key = firsts.user_key

@@ -1,104 +1,66 @@
-{{ config(pre_hook="{{ remember_previous('ops.previous_purchases', this) }}") }}
+{{ config(
+    materialized='incremental',
+    incremental_predicates=[is_touched_user()],
+    on_schema_change='fail',
+) }}
 
-with ranked as (
-    select
-        *,
-        row_number() over (
-            -- pages without a transaction id never collapse into one purchase
-            partition by coalesce(order_namespace || '|' || transaction_id, event_id)
-            order by {{ event_order() }}
-        ) as occurrence_number
-    from {{ ref('int_purchase_events') }}
-    where event_name != 'refund'
+-- depends_on: {{ ref('int_touched_users') }}
+with orders as (
+    select *
+    from {{ ref('int_user_purchases') }}
+    {% if is_incremental() %}
+        where {{ is_touched_user() }}
+    {% endif %}
 ),
 
-purchases as (
-    select * from ranked
-    where occurrence_number = 1
-),
-
-refund_events as (
-    select
-        event_id,
-        order_namespace,
-        transaction_id,
-        refund_value_usd,
-        items,
-        refund_value_usd is null and {{ list_length('items') }} > 0 as is_by_item
-    from {{ ref('int_purchase_events') }}
-    where event_name = 'refund' and transaction_id is not null
-),
-
--- What the items of an order cost, for refunds that name items and no value.
-order_items as (
-    select
-        purchases.order_namespace,
-        purchases.transaction_id,
-        ordered.item.item_id,
-        max(coalesce(ordered.item.price_usd, ordered.item.item_revenue_usd / nullif(ordered.item.quantity, 0)))
-            as price_usd
-    from purchases
-    cross join {{ unnest_list('purchases.items') }} as ordered (item)
-    where purchases.transaction_id is not null
-    group by purchases.order_namespace, purchases.transaction_id, ordered.item.item_id
-),
-
-item_refunds as (
-    select
-        refund_events.event_id,
-        {{ sum_money(
-            'coalesce(abs(returned.item.item_refund_usd), '
-            ~ 'coalesce(returned.item.price_usd, order_items.price_usd) * returned.item.quantity, 0)'
-        ) }} as refund_usd
-    from refund_events
-    cross join {{ unnest_list('refund_events.items') }} as returned (item)
-    left join order_items
-        on
-            refund_events.order_namespace = order_items.order_namespace
-            and refund_events.transaction_id = order_items.transaction_id
-            and returned.item.item_id = order_items.item_id
-    where refund_events.is_by_item
-    group by refund_events.event_id
-),
-
-refunds as (
-    select
-        refund_events.order_namespace,
-        refund_events.transaction_id,
-        coalesce({{ sum_money('coalesce(refund_events.refund_value_usd, item_refunds.refund_usd)') }}, 0) as refund_usd,
-        -- neither an amount nor items: GA4 means all of it
-        {{ any_true("refund_events.refund_value_usd is null and not refund_events.is_by_item") }} as is_full
-    from refund_events
-    left join item_refunds on refund_events.event_id = item_refunds.event_id
-    group by refund_events.order_namespace, refund_events.transaction_id
-),
-
-refunded as (
-    select
-        purchases.*,
-        -- never more than was paid
-        case
-            when refunds.is_full then purchases.purchase_revenue_usd
-            else least(coalesce(refunds.refund_usd, 0), purchases.purchase_revenue_usd)
-        end as refund_usd
-    from purchases
-    left join refunds
-        on
-            purchases.order_namespace = refunds.order_namespace
-            and purchases.transaction_id = refunds.transaction_id
+touches as (
+    select *
+    from {{ ref('fct_attribution') }}
+    {% if is_incremental() %}
+        where {{ is_touched_user() }}
+    {% endif %}
 )
 
 select
-    event_id as purchase_id,
-    transaction_id,
-    session_id,
-    user_pseudo_id,
-    user_id,
-    event_at as purchased_at,
-    event_date as purchase_date,
-    purchase_revenue_usd as revenue_usd,
-    refund_usd,
-    purchase_revenue_usd - refund_usd as net_revenue_usd,
-    item_quantity,
-    event_name = 'in_app_purchase' as is_in_app
-from refunded
+    purchases.purchase_id,
+    purchases.transaction_id,
+    purchases.session_id,
+    purchases.user_pseudo_id,
+    purchases.user_id,
+    orders.user_key,
+    orders.order_number,
+    orders.order_number = 1 as is_first_order,
+    {{ seconds_between('orders.previous_purchased_at', 'orders.purchased_at') }} / 86400 as days_since_previous_order,
+    purchases.purchased_at,
+    purchases.purchase_date,
+    purchases.revenue_usd,
+    purchases.refund_usd,
+    purchases.net_revenue_usd,
+    purchases.shipping_usd,
+    purchases.tax_usd,
+    purchases.currency,
+    purchases.revenue_local,
+    purchases.shipping_local,
+    purchases.tax_local,
+    purchases.item_quantity,
+    purchases.unique_items,
+    purchases.coupon,
+    coalesce(purchases.payment_type, choices.payment_type) as payment_type,
+    coalesce(purchases.shipping_tier, choices.shipping_tier) as shipping_tier,
+    {% for place in ['first', 'last'] %}
+        {{ place }}_touches.touched_at as {{ place }}_touched_at,
+        {{ place }}_touches.source as {{ place }}_touch_source,
+        {{ place }}_touches.medium as {{ place }}_touch_medium,
+        {{ place }}_touches.campaign as {{ place }}_touch_campaign,
+        {{ place }}_touches.default_channel_group as {{ place }}_touch_default_channel_group,
+        {{ place }}_touches.custom_channel_group as {{ place }}_touch_custom_channel_group,
+    {% endfor %}
+    purchases.is_in_app
+from orders
+inner join {{ ref('int_purchases') }} as purchases on orders.purchase_id = purchases.purchase_id
+left join {{ ref('int_checkout_choices') }} as choices
+    on purchases.session_id = choices.session_id and purchases.purchase_id = choices.event_id
+left join touches as first_touches
+    on orders.purchase_id = first_touches.purchase_id and first_touches.touch_number = 1
+left join touches as last_touches
+    on orders.purchase_id = last_touches.purchase_id and last_touches.touch_number = last_touches.touches
