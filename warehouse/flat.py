@@ -29,6 +29,8 @@ _LEAVES = (
     "event_value_in_usd",
     "user_id",
     "user_pseudo_id",
+    "privacy_info.analytics_storage",
+    "privacy_info.ads_storage",
     "stream_id",
     "platform",
     "batch_page_id",

@@ -30,6 +30,7 @@ DAYS = [
 ]
 _CLOCKS = ["10:00", "11:00", "09:00", "00:01", "23:50", "03:15"]
 _DEVICES = ["phone", "laptop", "tablet", "kiosk"]
+_ADS_STORAGE = {"/a": "Yes", "/b": "No", "/c": None}  # what the page's banner has been told
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,10 @@ def _columns_of(visit: Visit, act: Act, at: dt.datetime, table_date: dt.date, *,
         "stream_id": "1",
         "platform": "WEB",
         "device": {"category": "mobile" if visit.device == "phone" else "desktop"},
+        "privacy_info": {
+            "analytics_storage": "No" if visit.device is None else "Yes",
+            "ads_storage": _ADS_STORAGE.get(act.path),
+        },
     }
     if visit.session is not None and not act.has_no_id:
         params["ga_session_id"] = visit.session
@@ -253,7 +258,7 @@ def _without(row: Row, column: str) -> Row:
 
 
 def _corrected(row: Row) -> Row:
-    columns = {**row.columns, "device": {"category": "tablet"}}
+    columns = {**row.columns, "device": {"category": "tablet"}, "privacy_info": {"ads_storage": "No"}}
     if columns.get("ecommerce", {}).get("purchase_revenue_in_usd") is not None:
         columns["ecommerce"] = {**columns["ecommerce"], "purchase_revenue_in_usd": 7.25}
     return Row(row.table_date, columns, row.label + " corrected")

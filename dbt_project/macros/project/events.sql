@@ -16,6 +16,8 @@
         parsed.stream_id,
         parsed.user_pseudo_id,
         parsed.user_id,
+        parsed.has_analytics_consent,
+        parsed.has_ads_consent,
         parsed.ga_session_id,
         parsed.ga_session_number,
         parsed.platform,

@@ -7,6 +7,8 @@ select
     event_value_in_usd,
     user_id,
     user_pseudo_id,
+    privacy_info_analytics_storage,
+    privacy_info_ads_storage,
     stream_id,
     platform,
     batch_page_id,

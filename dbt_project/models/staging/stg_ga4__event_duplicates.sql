@@ -29,6 +29,9 @@ copies as (
                 parsed.batch_page_id nulls last,
                 parsed.batch_ordering_id nulls last,
                 parsed.batch_event_index nulls last,
+                -- a No is not undone by a copy that says Yes
+                parsed.has_ads_consent nulls last,
+                parsed.has_analytics_consent nulls last,
                 {{ hash_of([
                     'parsed.user_id', 'parsed.ga_session_number', 'parsed.page_location', 'parsed.page_title',
                     'parsed.event_source', 'parsed.event_medium', 'parsed.event_campaign',

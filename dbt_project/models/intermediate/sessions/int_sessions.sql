@@ -52,7 +52,8 @@ measured as (
         {{ earliest_where('cart_path', 'event_number', 'cart_path is not null') }} as cart_page,
         {{ earliest_where('checkout_path', 'event_number', 'checkout_path is not null') }} as checkout_page,
         {{ first_sources() }},
-        {{ first_device() }}
+        {{ first_device() }},
+        {{ consent_moments('event_at', 'is_background') }}
     from events
     group by session_no, session_date
 )
@@ -90,5 +91,9 @@ select
     country,
     payment_type,
     cart_page,
-    checkout_page
+    checkout_page,
+    analytics_granted_at,
+    analytics_denied_at,
+    ads_granted_at,
+    ads_denied_at
 from measured

@@ -32,6 +32,36 @@ totals as (
     group by user_key
 ),
 
+-- what each session ended with, and what the person has said without a device
+statements as (
+    select
+        user_key,
+        case when has_analytics_consent then analytics_consent_at end as analytics_granted_at,
+        case when not has_analytics_consent then analytics_consent_at end as analytics_denied_at,
+        case when has_ads_consent then ads_consent_at end as ads_granted_at,
+        case when not has_ads_consent then ads_consent_at end as ads_denied_at
+    from sessions
+    union all
+    select
+        {{ user_key('user_id', 'user_id') }} as user_key,
+        analytics_granted_at,
+        analytics_denied_at,
+        ads_granted_at,
+        ads_denied_at
+    from {{ ref('int_login_consents') }}
+),
+
+consents as (
+    select
+        user_key,
+        max(analytics_granted_at) as analytics_granted_at,
+        max(analytics_denied_at) as analytics_denied_at,
+        max(ads_granted_at) as ads_granted_at,
+        max(ads_denied_at) as ads_denied_at
+    from statements
+    group by user_key
+),
+
 bought as (
     select
         sessions.user_key,
@@ -84,7 +114,9 @@ select
     coalesce(purchases.revenue_usd, 0) as revenue_usd,
     coalesce(purchases.net_revenue_usd, 0) as net_revenue_usd,
     purchases.first_purchase_date,
-    purchases.last_purchase_date
+    purchases.last_purchase_date,
+    {{ consent_columns('consents') }}
 from totals
 inner join firsts on totals.user_key = firsts.user_key
+inner join consents on totals.user_key = consents.user_key
 left join purchases on totals.user_key = purchases.user_key

@@ -13,6 +13,8 @@ select
     events.stream_id,
     events.user_pseudo_id,
     events.user_id,
+    events.has_analytics_consent,
+    events.has_ads_consent,
     events.ga_session_id,
     events.ga_session_number,
     events.platform,

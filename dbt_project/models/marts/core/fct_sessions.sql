@@ -196,6 +196,7 @@ select
     coalesce(grouped.operating_system, '(not set)') as operating_system,
     coalesce(grouped.browser, '(not set)') as browser,
     coalesce(grouped.country, '(not set)') as country,
+    {{ consent_columns('grouped') }},
     grouped.max_scroll_percent,
     {{ hour_of(in_property_zone('grouped.session_started_at')) }} as hour_of_day,
     {{ iso_weekday('grouped.session_date') }} as day_of_week
