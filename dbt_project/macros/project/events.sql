@@ -51,11 +51,15 @@
         parsed.items,
         parsed.device_category,
         parsed.operating_system,
+        parsed.operating_system_version,
         parsed.browser,
         parsed.browser_version,
+        parsed.language,
         parsed.release,
         parsed.payment_type,
-        parsed.country
+        parsed.country,
+        parsed.region,
+        parsed.city
     from {{ parsed }} as parsed
     inner join {{ placed }} as placed on parsed.event_key = placed.event_key
 {%- endmacro %}

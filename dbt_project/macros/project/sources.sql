@@ -31,11 +31,28 @@
     {{ row_field('entry', 'page_hostname') }} as entry_hostname
 {%- endmacro %}
 
-{#- The device at the start, in such a query. -#}
-{% macro first_device() -%}
+{#- The device and the place at the start, in such a query; with `details` each with what its event says beside it, as one
+    value, which costs no more than the name alone: no place is put together from two events. -#}
+{% macro first_device(details={}) -%}
     {% for name in ['device_category', 'operating_system', 'browser', 'country'] -%}
-        {{ earliest_where(name, 'entry_order', name ~ ' is not null') }} as {{ name }}{{ ',' if not loop.last }}
+        {%- set value = row_of([name] + details[name]) if details[name] else name -%}
+        {{ earliest_where(value, 'entry_order', name ~ ' is not null') }} as {{ name }}{{ ',' if not loop.last }}
     {% endfor -%}
+{%- endmacro %}
+
+{#- What reports say beside the system and the country. -#}
+{% macro device_details() -%}
+    {{ return({'operating_system': ['operating_system_version'], 'country': ['region', 'city']}) }}
+{%- endmacro %}
+
+{#- The values of `first_device` as columns. -#}
+{% macro first_device_columns(details) -%}
+    device_category,
+    browser{% for name in details -%}
+        {%- for field in [name] + details[name] -%}
+            , {{ row_field(name, field) }} as {{ field }}
+        {%- endfor -%}
+    {%- endfor -%}
 {%- endmacro %}
 
 {#- Which of the columns of `first_sources` tells the source: last_click, event or referrer; null where none does. The shop

@@ -39,7 +39,8 @@ copies as (
                     'parsed.last_click_campaign', 'parsed.external_referrer', 'parsed.transaction_id',
                     'parsed.purchase_revenue_usd', 'parsed.refund_value_usd', 'parsed.value_usd',
                     'parsed.item_quantity', 'parsed.items', 'parsed.device_category', 'parsed.operating_system',
-                    'parsed.browser', 'parsed.country', 'parsed.platform'
+                    'parsed.operating_system_version', 'parsed.browser', 'parsed.browser_version', 'parsed.language',
+                    'parsed.release', 'parsed.country', 'parsed.region', 'parsed.city', 'parsed.platform'
                 ]) }},
                 parsed.event_key
         ) as copy_number

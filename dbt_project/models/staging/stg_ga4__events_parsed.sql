@@ -89,6 +89,8 @@ read_params as (
         end as items,
         lower({{ not_set_to_null('device_category') }}) as device_category,
         {{ not_set_to_null('device_operating_system') }} as operating_system,
+        {{ not_set_to_null('device_operating_system_version') }} as operating_system_version,
+        lower({{ not_set_to_null('device_language') }}) as language,
         {{ not_set_to_null('coalesce(device_web_info_browser, device_browser)') }} as browser,
         {{ not_set_to_null('coalesce(device_web_info_browser_version, device_browser_version)') }} as browser_version,
         {{ not_set_to_null('coalesce(' ~ param_text(var('release_parameter')) ~ ', app_info_version)') }} as release,
@@ -96,6 +98,8 @@ read_params as (
             as payment_type,
         {{ not_set_to_null('device_web_info_hostname') }} as hostname,
         {{ not_set_to_null('geo_country') }} as country,
+        {{ not_set_to_null('geo_region') }} as region,
+        {{ not_set_to_null('geo_city') }} as city,
         {{ param_text('traffic_type') }} as traffic_type,
         {{ param_int('synthetic_bundle') }} as synthetic_bundle,
         params_hash,
@@ -283,11 +287,15 @@ select
     items,
     device_category,
     operating_system,
+    operating_system_version,
     browser,
     browser_version,
+    language,
     release,
     payment_type,
     country,
+    region,
+    city,
     case
         when synthetic_bundle = 1 then 'synthetic'
         when lower(traffic_type) = 'internal' then 'internal'

@@ -52,7 +52,8 @@ measured as (
         {{ earliest_where('cart_path', 'event_number', 'cart_path is not null') }} as cart_page,
         {{ earliest_where('checkout_path', 'event_number', 'checkout_path is not null') }} as checkout_page,
         {{ first_sources() }},
-        {{ first_device() }},
+        {{ first_device(device_details()) }},
+        {{ earliest_where('language', 'entry_order', 'language is not null') }} as language,
         {{ consent_moments('event_at', 'is_background') }}
     from events
     group by session_no, session_date
@@ -83,12 +84,10 @@ select
     landing_page,
     exit_page,
     {{ first_source_columns() }},
-    device_category,
-    operating_system,
-    browser,
+    {{ first_device_columns(device_details()) }},
     {{ regex_extract('browser_version', '^([0-9]+)') }} as browser_version,
+    language,
     release,
-    country,
     payment_type,
     cart_page,
     checkout_page,

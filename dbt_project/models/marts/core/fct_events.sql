@@ -18,6 +18,7 @@ select
     events.ga_session_id,
     events.ga_session_number,
     events.platform,
+    nullif(events.page_hostname, '') as page_hostname,
     events.page_location,
     events.page_path,
     events.page_title,
@@ -47,8 +48,14 @@ select
     events.items,
     events.device_category,
     events.operating_system,
+    events.operating_system_version,
     events.browser,
-    events.country
+    events.browser_version,
+    events.language,
+    events.release,
+    events.country,
+    events.region,
+    events.city
 from {{ ref('int_ordered_events') }} as events
 -- the shop itself and payment providers send nobody (rule 33)
 left join {{ ref('int_own_referrers') }} as own
