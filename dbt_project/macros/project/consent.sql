@@ -1,21 +1,23 @@
-{#- What visitors have agreed to, as Consent Mode tells it with each event: ads and analytics. One state, at whatever level, is
-    the later of two moments: the last Yes and the last No. -#}
+{#- What visitors have agreed to, as Consent Mode tells it with each event. A state, at whatever level, is the later of two
+    moments: the last Yes and the last No. -#}
 
 {% macro consent_kinds() -%}
     {{ return(['analytics', 'ads']) }}
 {%- endmacro %}
 
-{#- Consent as exported. Whatever is neither Yes nor No ('Unset', null without Consent Mode) says nothing: no Yes is made of it. -#}
+{#- Consent as exported. What is neither Yes nor No ('Unset', null without Consent Mode) says nothing: it makes no Yes. -#}
 {% macro consent(column) -%}
     case lower({{ column }}) when 'yes' then true when 'no' then false end
 {%- endmacro %}
 
-{#- When consent was last given and last refused, in a query that groups events. A Yes is a visitor's own doing; a No counts
-    whoever sends it. -#}
+{#- When consent was last given and last refused, in a query that groups events. A Yes is a visitor's own doing; a No
+    counts whoever sends it. -#}
 {% macro consent_moments(event_at, is_background) -%}
     {% for kind in consent_kinds() -%}
-        max(case when has_{{ kind }}_consent and not {{ is_background }} then {{ event_at }} end) as {{ kind }}_granted_at,
-        max(case when not has_{{ kind }}_consent then {{ event_at }} end) as {{ kind }}_denied_at{{ ',' if not loop.last }}
+        max(case when has_{{ kind }}_consent and not {{ is_background }} then {{ event_at }} end)
+            as {{ kind }}_granted_at,
+        max(case when not has_{{ kind }}_consent then {{ event_at }} end)
+            as {{ kind }}_denied_at{{ ',' if not loop.last }}
     {% endfor -%}
 {%- endmacro %}
 
