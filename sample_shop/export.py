@@ -100,7 +100,12 @@ def _privacy_info(rows: Rows) -> pa.Array:
     kind = rows.schema.field("privacy_info").type
     given = {"analytics_storage": "Yes", "ads_storage": "Yes", "uses_transient_token": "No"}
     denied = {"analytics_storage": "No", "ads_storage": "No", "uses_transient_token": "Yes"}
-    return pa.array([given, denied], type=kind).take(pa.array(rows.is_cookieless.astype(np.int64)))
+    unsaid = {"analytics_storage": "Yes", "ads_storage": None, "uses_transient_token": "No"}
+    drawn = _draw_below(100, rows.session["client"], 6)  # each browser's banner is answered once
+    answer = np.select(
+        [rows.is_cookieless, drawn < world.ADS_DENIED_PERCENT, drawn >= 100 - world.ADS_UNSAID_PERCENT], [1, 2, 3], 0
+    )
+    return pa.array([given, denied, {**given, "ads_storage": "No"}, unsaid], type=kind).take(pa.array(answer))
 
 
 def _user_properties(rows: Rows) -> pa.Array:

@@ -355,6 +355,12 @@ PLACES: tuple[tuple[str, str, str, str, str, str, float, bool], ...] = (
 )
 PLACE_PAYS_EUR = np.array([row[7] for row in PLACES])
 
+# ------------------------------------------------------------------------------------------------------- consent
+
+# of the browsers whose visitors consent to analytics
+ADS_DENIED_PERCENT = 22
+ADS_UNSAID_PERCENT = 3
+
 # -------------------------------------------------------------------------------------------------------- orders
 
 COUPONS = (None, "WELCOME10")

@@ -30,6 +30,7 @@ DAYS = [
 ]
 _CLOCKS = ["10:00", "11:00", "09:00", "00:01", "23:50", "03:15"]
 _DEVICES = ["phone", "laptop", "tablet", "kiosk"]
+_ADS_STORAGE = {"/a": "Yes", "/b": "No", "/c": None}  # what the page's banner has been told
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,12 @@ def _columns_of(visit: Visit, act: Act, at: dt.datetime, table_date: dt.date, *,
         "user_id": visit.user_id,
         "stream_id": "1",
         "platform": "WEB",
-        "device": {"category": "mobile" if visit.device == "phone" else "desktop"},
+        "device": {"category": "mobile" if visit.device == "phone" else "desktop", "language": f"en-{act.path[1:]}"},
+        "geo": {"country": None if act.path == "/b" else "Chile", "city": f"City of {act.path[1:]}"},
+        "privacy_info": {
+            "analytics_storage": "No" if visit.device is None else "Yes",
+            "ads_storage": _ADS_STORAGE.get(act.path),
+        },
     }
     if visit.session is not None and not act.has_no_id:
         params["ga_session_id"] = visit.session
@@ -219,14 +225,19 @@ def _columns_of(visit: Visit, act: Act, at: dt.datetime, table_date: dt.date, *,
 def _add_source(source: str, params: dict[str, Any], columns: dict[str, Any]) -> None:
     match source:
         case "google ads":
-            columns["collected_traffic_source"] = {"manual_source": "google", "manual_medium": "cpc"}
+            utms = {"manual_source": "google", "manual_medium": "cpc"}
+            columns["collected_traffic_source"] = {**utms, "manual_content": "banner", "manual_campaign_id": "5"}
         case "e-mail":
-            params |= {"source": "news", "medium": "email", "campaign": "spring"}
+            params |= {"source": "news", "medium": "email", "campaign": "spring", "term": "shoes", "campaign_id": 7}
         case "click id":
             params["page_location"] = params.get("page_location", "https://shop.example/") + "?gclid=Ab1"
         case "last click":
             campaign = {"source": "bing", "medium": "cpc", "campaign_name": "brand"}
-            columns["session_traffic_source_last_click"] = {"cross_channel_campaign": campaign}
+            manual = {**campaign, "content": "ad"}
+            columns["session_traffic_source_last_click"] = {
+                "cross_channel_campaign": campaign,
+                "manual_campaign": manual,
+            }
         case "named channel" | "unknown":
             known = source == "named channel"
             campaign = (
@@ -255,7 +266,8 @@ def _without(row: Row, column: str) -> Row:
 
 
 def _corrected(row: Row) -> Row:
-    columns = {**row.columns, "device": {"category": "tablet"}}
+    columns = {**row.columns, "device": {"category": "tablet"}, "privacy_info": {"ads_storage": "No"}}
+    columns["geo"] = {"country": "Chile", "region": "Norte"}
     if columns.get("ecommerce", {}).get("purchase_revenue_in_usd") is not None:
         columns["ecommerce"] = {**columns["ecommerce"], "purchase_revenue_in_usd": 7.25}
     return Row(row.table_date, columns, row.label + " corrected")

@@ -453,6 +453,19 @@ def test_without_incidents_those_days_are_like_the_others(plain: Sample) -> None
     assert plain.report.planted == {"broken_mobile_checkout": [], "short_sessions": [], "rewritten_day": []}
 
 
+def test_each_browser_has_answered_once_whether_it_may_be_advertised_to(plain: Sample) -> None:
+    answers = plain.rows(
+        """
+        select answer, count(*) / sum(count(*)) over () from (
+            select user_pseudo_id, string_agg(distinct coalesce(privacy_info.ads_storage, 'unsaid')) as answer
+            from raw where user_pseudo_id is not null group by user_pseudo_id)
+        group by answer order by answer
+        """
+    )
+    assert [answer for answer, _ in answers] == ["No", "Yes", "unsaid"]
+    assert [share for _, share in answers] == pytest.approx([0.22, 0.75, 0.03], abs=0.03)
+
+
 # ----------------------------------------------------------------------------------------------------- quirks
 
 QUIRKS: dict[str, str] = {

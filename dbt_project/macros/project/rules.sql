@@ -137,6 +137,25 @@
     end
 {%- endmacro %}
 
+{#- What else is known of that click ('content', 'term' or 'campaign_id'). The cross-channel campaign has no content and no
+    term: those of the manual one are its own where both name one click. -#}
+{% macro last_click_detail(column, field) -%}
+    {%- set cross, google, manual = column ~ '_cross_channel_campaign_', column ~ '_google_ads_campaign_', column ~ '_manual_campaign_' -%}
+    case
+        when coalesce({{ cross }}source, {{ cross }}medium) is not null
+            then {% if field == 'campaign_id' %}{{ not_set_to_null(cross ~ field) }}{% else %}case
+                when
+                    coalesce({{ cross }}source, '') = coalesce({{ manual }}source, '')
+                    and coalesce({{ cross }}medium, '') = coalesce({{ manual }}medium, '')
+                    and coalesce({{ cross }}campaign_name, '') = coalesce({{ manual }}campaign_name, '')
+                    then {{ not_set_to_null(manual ~ field) }}
+            end{% endif %}
+        when coalesce({{ google }}campaign_name, {{ google }}campaign_id) is not null
+            then {% if field == 'campaign_id' %}{{ not_set_to_null(google ~ field) }}{% else %}null{% endif %}
+        else {{ not_set_to_null(manual ~ field) }}
+    end
+{%- endmacro %}
+
 {#- The channel group that the export itself names: it knows the type of a Google Ads campaign, which no source and medium
     tell. -#}
 {% macro last_click_channel_group(column) -%}

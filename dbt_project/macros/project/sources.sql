@@ -1,41 +1,78 @@
 {#- Where a session comes from by its own events: one definition for reports (`fct_sessions`) and features
     (`int_session_entries`), which differ in the events that they look at. -#}
 
+{#- What is known of a campaign beside its name: belongs to the tuple, like that. -#}
+{% macro campaign_details() -%}
+    {{ return(['campaign_content', 'campaign_term', 'campaign_id']) }}
+{%- endmacro %}
+
+{#- The columns of the last click, and of an event's own tuple. -#}
+{% macro last_click_fields(details) -%}
+    {%- set fields = [] -%}
+    {%- for name in ['source', 'medium', 'campaign', 'channel_group'] + details -%}
+        {%- do fields.append('last_click_' ~ name) -%}
+    {%- endfor -%}
+    {{ return(fields) }}
+{%- endmacro %}
+
+{% macro event_fields(details) -%}
+    {%- set fields = [] -%}
+    {%- for name in ['source', 'medium', 'campaign'] + details -%}
+        {%- do fields.append('event_' ~ name) -%}
+    {%- endfor -%}
+    {{ return(fields) }}
+{%- endmacro %}
+
 {#- What the earliest events say, one tuple from one event (rule 8), with the host of the page that it came to. In a query
-    that groups events with an `entry_order` by session. -#}
-{% macro first_sources() -%}
+    that groups events with an `entry_order` by session; `details` of the campaign (`campaign_details`) for reports alone. -#}
+{% macro first_sources(details=[]) -%}
     coalesce({{ any_true("has_last_click") }}, false) as has_last_click,
     coalesce({{ any_true("has_event_source") }}, false) as has_event_source,
-    {{ earliest_where(row_of([
-        'last_click_source', 'last_click_medium', 'last_click_campaign', 'last_click_channel_group', 'page_hostname'
-    ]), 'entry_order', 'has_last_click') }} as last_click,
-    {{ earliest_where(
-        row_of(['event_source', 'event_medium', 'event_campaign', 'page_hostname']), 'entry_order', 'has_event_source'
-    ) }} as event_tuple,
+    {{ earliest_where(row_of(last_click_fields(details) + ['page_hostname']), 'entry_order', 'has_last_click') }}
+        as last_click,
+    {{ earliest_where(row_of(event_fields(details) + ['page_hostname']), 'entry_order', 'has_event_source') }}
+        as event_tuple,
     {{ earliest_where(row_of(['external_referrer', 'page_hostname']), 'entry_order', 'page_path is not null') }} as entry
 {%- endmacro %}
 
 {#- The tuples of `first_sources` as columns. -#}
-{% macro first_source_columns() -%}
+{% macro first_source_columns(details=[]) -%}
     has_last_click,
-    {% for name in ['source', 'medium', 'campaign', 'channel_group'] -%}
-        {{ row_field('last_click', 'last_click_' ~ name) }} as last_click_{{ name }},
+    {% for field in last_click_fields(details) -%}
+        {{ row_field('last_click', field) }} as {{ field }},
     {% endfor -%}
     {{ row_field('last_click', 'page_hostname') }} as last_click_hostname,
     has_event_source,
-    {% for name in ['source', 'medium', 'campaign'] -%}
-        {{ row_field('event_tuple', 'event_' ~ name) }} as event_{{ name }},
+    {% for field in event_fields(details) -%}
+        {{ row_field('event_tuple', field) }} as {{ field }},
     {% endfor -%}
     {{ row_field('event_tuple', 'page_hostname') }} as event_hostname,
     {{ row_field('entry', 'external_referrer') }} as entry_referrer,
     {{ row_field('entry', 'page_hostname') }} as entry_hostname
 {%- endmacro %}
 
-{#- The device at the start, in such a query. -#}
-{% macro first_device() -%}
+{#- The device and the place at the start, in such a query; with `details` each with what its event says beside it, as one
+    value, which costs no more than the name alone: no place is put together from two events. -#}
+{% macro first_device(details={}) -%}
     {% for name in ['device_category', 'operating_system', 'browser', 'country'] -%}
-        {{ earliest_where(name, 'entry_order', name ~ ' is not null') }} as {{ name }}{{ ',' if not loop.last }}
+        {%- set value = row_of([name] + details[name]) if details[name] else name -%}
+        {{ earliest_where(value, 'entry_order', name ~ ' is not null') }} as {{ name }}{{ ',' if not loop.last }}
     {% endfor -%}
+{%- endmacro %}
+
+{#- What reports say beside the system and the country. -#}
+{% macro device_details() -%}
+    {{ return({'operating_system': ['operating_system_version'], 'country': ['region', 'city']}) }}
+{%- endmacro %}
+
+{#- The values of `first_device` as columns. -#}
+{% macro first_device_columns(details) -%}
+    device_category,
+    browser{% for name in details -%}
+        {%- for field in [name] + details[name] -%}
+            , {{ row_field(name, field) }} as {{ field }}
+        {%- endfor -%}
+    {%- endfor -%}
 {%- endmacro %}
 
 {#- Which of the columns of `first_sources` tells the source: last_click, event or referrer; null where none does. The shop
@@ -70,6 +107,16 @@
         when 'referrer' then {{ campaign_of_referrer(referrer_category, 'session_date') }}
     end as own_campaign,
     case source_origin when 'last_click' then last_click_channel_group end as own_channel_group
+{%- endmacro %}
+
+{#- What else is known of that campaign, in such a query. -#}
+{% macro own_campaign_details() -%}
+    {% for detail in campaign_details() -%}
+        case source_origin
+            when 'last_click' then last_click_{{ detail }}
+            when 'event' then event_{{ detail }}
+        end as own_{{ detail }}{{ ',' if not loop.last }}
+    {% endfor -%}
 {%- endmacro %}
 
 {#- Predicate: this is no site that a visitor comes from, but the shop itself or a payment provider. -#}

@@ -29,14 +29,21 @@ copies as (
                 parsed.batch_page_id nulls last,
                 parsed.batch_ordering_id nulls last,
                 parsed.batch_event_index nulls last,
+                -- a No is not undone by a copy that says Yes
+                parsed.has_ads_consent nulls last,
+                parsed.has_analytics_consent nulls last,
                 {{ hash_of([
                     'parsed.user_id', 'parsed.ga_session_number', 'parsed.page_location', 'parsed.page_title',
                     'parsed.event_source', 'parsed.event_medium', 'parsed.event_campaign',
                     'parsed.has_last_click', 'parsed.last_click_source', 'parsed.last_click_medium',
-                    'parsed.last_click_campaign', 'parsed.external_referrer', 'parsed.transaction_id',
+                    'parsed.event_campaign_content', 'parsed.event_campaign_term', 'parsed.event_campaign_id',
+                    'parsed.last_click_campaign', 'parsed.last_click_campaign_content',
+                    'parsed.last_click_campaign_term', 'parsed.last_click_campaign_id',
+                    'parsed.external_referrer', 'parsed.transaction_id',
                     'parsed.purchase_revenue_usd', 'parsed.refund_value_usd', 'parsed.value_usd',
                     'parsed.item_quantity', 'parsed.items', 'parsed.device_category', 'parsed.operating_system',
-                    'parsed.browser', 'parsed.country', 'parsed.platform'
+                    'parsed.operating_system_version', 'parsed.browser', 'parsed.browser_version', 'parsed.language',
+                    'parsed.release', 'parsed.country', 'parsed.region', 'parsed.city', 'parsed.platform'
                 ]) }},
                 parsed.event_key
         ) as copy_number

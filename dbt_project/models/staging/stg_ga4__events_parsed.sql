@@ -24,6 +24,8 @@ read_params as (
         clean_event_name as event_name,
         {{ not_set_to_null('user_pseudo_id') }} as user_pseudo_id,
         {{ login_id('user_id') }} as user_id,
+        {{ consent('privacy_info_analytics_storage') }} as has_analytics_consent,
+        {{ consent('privacy_info_ads_storage') }} as has_ads_consent,
         coalesce(stream_id, '') as stream_id,
         lower(coalesce(platform, 'WEB')) as platform,
         {{ param_int('ga_session_id') }} as param_session_id,
@@ -53,16 +55,25 @@ read_params as (
         {{ param_text('source') }} as param_source,
         {{ param_text('medium') }} as param_medium,
         {{ param_text('campaign') }} as param_campaign,
+        {{ not_set_to_null(param_text('content')) }} as param_content,
+        {{ not_set_to_null(param_text('term')) }} as param_term,
+        {{ not_set_to_null(param_text('campaign_id')) }} as param_campaign_id,
         {{ param_text('gclid') }} as param_gclid,
         {{ not_set_to_null('collected_traffic_source_manual_source') }} as collected_source,
         {{ not_set_to_null('collected_traffic_source_manual_medium') }} as collected_medium,
         {{ not_set_to_null('collected_traffic_source_manual_campaign_name') }} as collected_campaign,
+        {{ not_set_to_null('collected_traffic_source_manual_content') }} as collected_content,
+        {{ not_set_to_null('collected_traffic_source_manual_term') }} as collected_term,
+        {{ not_set_to_null('collected_traffic_source_manual_campaign_id') }} as collected_campaign_id,
         {{ not_set_to_null('collected_traffic_source_gclid') }} as collected_gclid,
         {{ not_set_to_null('collected_traffic_source_dclid') }} as collected_dclid,
         {{ has_last_click('session_traffic_source_last_click') }} as has_last_click,
         {{ last_click_field('session_traffic_source_last_click', 'source') }} as last_click_source,
         {{ last_click_field('session_traffic_source_last_click', 'medium') }} as last_click_medium,
         {{ last_click_field('session_traffic_source_last_click', 'campaign') }} as last_click_campaign,
+        {{ last_click_detail('session_traffic_source_last_click', 'content') }} as last_click_campaign_content,
+        {{ last_click_detail('session_traffic_source_last_click', 'term') }} as last_click_campaign_term,
+        {{ last_click_detail('session_traffic_source_last_click', 'campaign_id') }} as last_click_campaign_id,
         {{ last_click_channel_group('session_traffic_source_last_click') }} as last_click_channel_group,
         case when {{ is_about_money('clean_event_name') }} then ecommerce_transaction_id end
             as ecommerce_transaction_id,
@@ -93,6 +104,8 @@ read_params as (
         end as items,
         lower({{ not_set_to_null('device_category') }}) as device_category,
         {{ not_set_to_null('device_operating_system') }} as operating_system,
+        {{ not_set_to_null('device_operating_system_version') }} as operating_system_version,
+        lower({{ not_set_to_null('device_language') }}) as language,
         {{ not_set_to_null('coalesce(device_web_info_browser, device_browser)') }} as browser,
         {{ not_set_to_null('coalesce(device_web_info_browser_version, device_browser_version)') }} as browser_version,
         {{ not_set_to_null('coalesce(' ~ param_text(var('release_parameter')) ~ ', app_info_version)') }} as release,
@@ -107,6 +120,8 @@ read_params as (
         end as shipping_tier,
         {{ not_set_to_null('device_web_info_hostname') }} as hostname,
         {{ not_set_to_null('geo_country') }} as country,
+        {{ not_set_to_null('geo_region') }} as region,
+        {{ not_set_to_null('geo_city') }} as city,
         {{ param_text('traffic_type') }} as traffic_type,
         {{ param_int('synthetic_bundle') }} as synthetic_bundle,
         params_hash,
@@ -173,7 +188,12 @@ tuples as (
         lower(case tuple_origin when 'collected' then collected_medium when 'params' then clean_param_medium end)
             as tuple_medium,
         case tuple_origin when 'collected' then collected_campaign when 'params' then clean_param_campaign end
-            as tuple_campaign
+            as tuple_campaign,
+        case tuple_origin when 'collected' then collected_content when 'params' then param_content end
+            as tuple_content,
+        case tuple_origin when 'collected' then collected_term when 'params' then param_term end as tuple_term,
+        case tuple_origin when 'collected' then collected_campaign_id when 'params' then param_campaign_id end
+            as tuple_campaign_id
     from sourced
 ),
 
@@ -206,6 +226,8 @@ select
     {{ is_background('event_name') }} as is_background,
     user_pseudo_id,
     user_id,
+    has_analytics_consent,
+    has_ads_consent,
     stream_id,
     platform,
     ga_session_id,
@@ -250,11 +272,17 @@ select
         else tuple_medium
     end as event_medium,
     case when not is_click_id_decisive then tuple_campaign end as event_campaign,
+    case when not is_click_id_decisive then tuple_content end as event_campaign_content,
+    case when not is_click_id_decisive then tuple_term end as event_campaign_term,
+    case when not is_click_id_decisive then tuple_campaign_id end as event_campaign_id,
     tuple_origin is not null or is_click_id_decisive as has_event_source,
     has_last_click,
     case when has_last_click then last_click_source end as last_click_source,
     case when has_last_click then lower(last_click_medium) end as last_click_medium,
     case when has_last_click then last_click_campaign end as last_click_campaign,
+    case when has_last_click then last_click_campaign_content end as last_click_campaign_content,
+    case when has_last_click then last_click_campaign_term end as last_click_campaign_term,
+    case when has_last_click then last_click_campaign_id end as last_click_campaign_id,
     case when has_last_click then last_click_channel_group end as last_click_channel_group,
     coalesce(clean_ecommerce_transaction_id, clean_param_transaction_id) as transaction_id,
     case
@@ -313,12 +341,16 @@ select
     items,
     device_category,
     operating_system,
+    operating_system_version,
     browser,
     browser_version,
+    language,
     release,
     payment_type,
     shipping_tier,
     country,
+    region,
+    city,
     case
         when synthetic_bundle = 1 then 'synthetic'
         when lower(traffic_type) = 'internal' then 'internal'

@@ -44,7 +44,8 @@ own_sources as (
 tuples as (
     select
         own_sources.*,
-        {{ own_source_columns('referrers.category') }}
+        {{ own_source_columns('referrers.category') }},
+        {{ own_campaign_details() }}
     from own_sources
     left join source_categories as referrers on own_sources.referrer = referrers.source
 ),
@@ -72,7 +73,10 @@ attributed as (
     select
         *,
         {{ latest_in_order(
-            "case when not is_direct then " ~ row_of(['session_started_at', 'own_source', 'own_medium', 'own_campaign', 'own_channel_group']) ~ " end",
+            "case when not is_direct then " ~ row_of([
+                'session_started_at', 'own_source', 'own_medium', 'own_campaign', 'own_channel_group',
+                'own_campaign_content', 'own_campaign_term', 'own_campaign_id'
+            ]) ~ " end",
             'user_key', 'session_started_at, session_id'
         ) }} as last_non_direct
     from numbered
@@ -98,6 +102,11 @@ with_source as (
         case when has_recent_non_direct then {{ row_field('last_non_direct', 'own_campaign') }} end as campaign,
         case when has_recent_non_direct then {{ row_field('last_non_direct', 'own_channel_group') }} end
             as named_channel_group,
+        {% for detail in campaign_details() -%}
+            case when has_recent_non_direct then {{ row_field('last_non_direct', 'own_' ~ detail) }} end
+                as {{ detail }},
+            case when not is_direct then own_{{ detail }} end as session_{{ detail }},
+        {% endfor -%}
         case when is_direct then '(direct)' else own_source end as session_source,
         case when is_direct then '(none)' else own_medium end as session_medium,
         case when not is_direct then own_campaign end as session_campaign
@@ -184,10 +193,15 @@ select
     coalesce(purchases.purchases, 0) > 0 as has_purchase,
     grouped.add_to_carts > 0 and coalesce(purchases.purchases, 0) = 0 as is_cart_abandoned,
     grouped.landing_page,
+    grouped.landing_page_query,
+    nullif(grouped.entry_hostname, '') as landing_hostname,
     grouped.exit_page,
     grouped.source,
     grouped.medium,
     grouped.campaign,
+    grouped.campaign_content,
+    grouped.campaign_term,
+    grouped.campaign_id,
     grouped.default_channel_group,
     {{ custom_channel_group(
         'grouped.source', 'grouped.medium', 'grouped.campaign', 'grouped.landing_page', 'grouped.default_channel_group'
@@ -195,6 +209,9 @@ select
     grouped.session_source,
     grouped.session_medium,
     grouped.session_campaign,
+    grouped.session_campaign_content,
+    grouped.session_campaign_term,
+    grouped.session_campaign_id,
     grouped.session_default_channel_group,
     {{ custom_channel_group(
         'grouped.session_source', 'grouped.session_medium', 'grouped.session_campaign', 'grouped.landing_page',
@@ -203,8 +220,15 @@ select
     grouped.is_direct as is_direct_entry,
     coalesce(grouped.device_category, '(not set)') as device_category,
     coalesce(grouped.operating_system, '(not set)') as operating_system,
+    grouped.operating_system_version,
     coalesce(grouped.browser, '(not set)') as browser,
+    grouped.browser_version,
+    grouped.release,
+    coalesce(grouped.language, '(not set)') as language,
     coalesce(grouped.country, '(not set)') as country,
+    coalesce(grouped.region, '(not set)') as region,
+    coalesce(grouped.city, '(not set)') as city,
+    {{ consent_columns('grouped') }},
     grouped.max_scroll_percent,
     {{ hour_of(in_property_zone('grouped.session_started_at')) }} as hour_of_day,
     {{ iso_weekday('grouped.session_date') }} as day_of_week

@@ -45,7 +45,8 @@ measured as (
         {{ count_where("event_name = 'first_visit'") }} as first_visits,
         {{ count_where("event_name = 'view_search_results'") }} as searches,
         coalesce(max(percent_scrolled), 0) as max_scroll_percent,
-        {{ earliest_where('visited_page', 'entry_order', 'visited_page is not null') }} as landing_page,
+        {{ earliest_where(row_of(['visited_page', 'page_location']), 'entry_order', 'visited_page is not null') }}
+            as landing,
         {{ earliest_where('visited_page', '-event_number', 'visited_page is not null') }} as exit_page,
         -- what may break by itself, for those who look for a cause
         {{ max_where('browser_version', 'event_number = 1') }} as browser_version,
@@ -55,8 +56,10 @@ measured as (
         ) }} as payment_type,
         {{ earliest_where('cart_path', 'event_number', 'cart_path is not null') }} as cart_page,
         {{ earliest_where('checkout_path', 'event_number', 'checkout_path is not null') }} as checkout_page,
-        {{ first_sources() }},
-        {{ first_device() }}
+        {{ first_sources(campaign_details()) }},
+        {{ first_device(device_details()) }},
+        {{ earliest_where('language', 'entry_order', 'language is not null') }} as language,
+        {{ consent_moments('event_at', 'is_background') }}
     from events
     group by session_no, session_date
 )
@@ -85,16 +88,19 @@ select
     first_visits,
     searches,
     max_scroll_percent,
-    landing_page,
+    {{ row_field('landing', 'visited_page') }} as landing_page,
+    {{ regex_extract(row_field('landing', 'page_location'), '^[^?#]*[?]([^#]*)') }} as landing_page_query,
     exit_page,
-    {{ first_source_columns() }},
-    device_category,
-    operating_system,
-    browser,
+    {{ first_source_columns(campaign_details()) }},
+    {{ first_device_columns(device_details()) }},
     {{ regex_extract('browser_version', '^([0-9]+)') }} as browser_version,
+    language,
     release,
-    country,
     payment_type,
     cart_page,
-    checkout_page
+    checkout_page,
+    analytics_granted_at,
+    analytics_denied_at,
+    ads_granted_at,
+    ads_denied_at
 from measured

@@ -33,6 +33,36 @@ totals as (
     group by user_key
 ),
 
+-- what each session ended with, and what the person has said without a device
+statements as (
+    select
+        user_key,
+        case when has_analytics_consent then analytics_consent_at end as analytics_granted_at,
+        case when not has_analytics_consent then analytics_consent_at end as analytics_denied_at,
+        case when has_ads_consent then ads_consent_at end as ads_granted_at,
+        case when not has_ads_consent then ads_consent_at end as ads_denied_at
+    from sessions
+    union all
+    select
+        {{ user_key('user_id', 'user_id') }} as user_key,
+        analytics_granted_at,
+        analytics_denied_at,
+        ads_granted_at,
+        ads_denied_at
+    from {{ ref('int_login_consents') }}
+),
+
+consents as (
+    select
+        user_key,
+        max(analytics_granted_at) as analytics_granted_at,
+        max(analytics_denied_at) as analytics_denied_at,
+        max(ads_granted_at) as ads_granted_at,
+        max(ads_denied_at) as ads_denied_at
+    from statements
+    group by user_key
+),
+
 purchases as (
     select
         user_key,
@@ -100,10 +130,12 @@ select
                 {{ seconds_between('firsts.session_started_at', 'purchases.first_purchased_at') }} / 86400, 0
             )
     end as days_to_first_purchase,
-    purchases.days_to_second_purchase
+    purchases.days_to_second_purchase,
+    {{ consent_columns('consents') }}
     {{- select_custom('dim_users', 'set_properties') }}
 from totals
 inner join firsts on totals.user_key = firsts.user_key
+inner join consents on totals.user_key = consents.user_key
 left join purchases on totals.user_key = purchases.user_key
 {% if custom_columns('dim_users') %}
     left join set_properties on totals.user_key = set_properties.user_key
