@@ -42,6 +42,7 @@ select
     session_traffic_source_last_click_manual_campaign_medium,
     session_traffic_source_last_click_manual_campaign_campaign_name,
     items,
+    item_details,
     items_hash,
     params_hash,
     {% for column in flat_param_columns() -%}
