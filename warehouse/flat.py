@@ -92,6 +92,32 @@ _ITEM_FIELDS = (
     "item_revenue_in_usd",
     "item_refund_in_usd",
 )
+# What items have beside that, in a list of its own: events need not carry it, and it is not written twice.
+_ITEM_DETAILS = (
+    "item_brand",
+    "item_variant",
+    "item_category2",
+    "item_category3",
+    "item_category4",
+    "item_category5",
+    "price",
+    "item_revenue",
+    "item_refund",
+    "coupon",
+    "affiliation",
+    "location_id",
+    "item_list_id",
+    "item_list_name",
+    "item_list_index",
+    "promotion_id",
+    "promotion_name",
+    "creative_name",
+    "creative_slot",
+)
+_ITEM_PARAMS = """list_transform(an_item.item_params, lambda a_param: struct_pack(key := a_param.key, value := coalesce(
+    a_param.value.string_value, cast(a_param.value.int_value as varchar),
+    cast(a_param.value.double_value as varchar), cast(a_param.value.float_value as varchar)
+)))"""
 # How a param's value is read as a type: its place in the list is `{at}`, and lists of one value each say what it holds.
 _READ_AS = {
     "text": "coalesce(param_strings[{at}], cast(param_ints[{at}] as varchar))",
@@ -181,10 +207,12 @@ def custom_flat_columns(settings: Settings) -> list[FlatColumn]:
 
 def staged_flat_columns(settings: Settings) -> list[FlatColumn]:
     """The columns that staging reads whatever `ga4.yml` says. Raises ParamsError for a type that there is not."""
-    fields = ", ".join(f"{name} := an_item.{name}" for name in _ITEM_FIELDS)
+    fields = _pack_item(_ITEM_FIELDS)
+    details = f"{_pack_item(_ITEM_DETAILS)}, item_params := {_ITEM_PARAMS}"
     columns = [FlatColumn(leaf.replace(".", "_"), leaf) for leaf in _LEAVES]
     columns += [
         FlatColumn("items", f"list_transform(items, lambda an_item: struct_pack({fields}))"),
+        FlatColumn("item_details", f"list_transform(items, lambda an_item: struct_pack({details}))"),
         # what the identity of an event hangs on: its params whatever their order, and its items in theirs
         FlatColumn(
             "params_hash",
@@ -196,6 +224,10 @@ def staged_flat_columns(settings: Settings) -> list[FlatColumn]:
     for param, types in list_params(settings).items():
         columns += [FlatColumn(f"{param}__{name}", _where_present(_READ_AS[name]), param) for name in types]
     return columns
+
+
+def _pack_item(names: Iterable[str]) -> str:
+    return ", ".join(f"{name} := an_item.{name}" for name in names)
 
 
 def _where_present(sql: str) -> str:

@@ -214,12 +214,30 @@ def _columns_of(visit: Visit, act: Act, at: dt.datetime, table_date: dt.date, *,
             "refund_value_in_usd": act.amount,
             "transaction_id": None if act.transaction_id is None else str(act.transaction_id),
         }
-    if act.name in ("view_item", "add_to_cart"):
-        columns["items"] = [{"item_id": act.path[1:], "price_in_usd": 9.99, "quantity": "1"}]
+    columns["items"] = _items_of(act)
     if is_first:
         _add_source(visit.source, params, columns)
     columns["event_params"] = [{"key": key, "value": _typed(value)} for key, value in params.items()]
     return columns
+
+
+def _items_of(act: Act) -> list[dict[str, Any]]:
+    item = {"item_id": act.path[1:], "item_name": act.path, "price_in_usd": act.amount, "quantity": "1"}
+    match act.name:
+        case "view_item" | "add_to_cart" | "remove_from_cart":
+            return [item]
+        case "purchase":
+            return [item, {"item_id": "extra", "quantity": "2", "item_revenue_in_usd": act.amount}]
+        case "refund" if act.path == "/b":
+            return [item]
+        case "view_item_list":
+            return [{"item_id": name, "item_list_id": act.path, "price_in_usd": 9.99} for name in ("a", "b", "c")]
+        case "select_item":
+            return [{**item, "item_list_id": act.path, "promotion_id": "P1" if act.path == "/c" else None}]
+        case "select_promotion":
+            return [{"promotion_id": act.path}]
+        case _:
+            return []
 
 
 def _add_source(source: str, params: dict[str, Any], columns: dict[str, Any]) -> None:
@@ -276,6 +294,7 @@ def _corrected(row: Row) -> Row:
 def _acts() -> st.SearchStrategy[Act]:
     names = ["page_view", "page_view", "add_to_cart", "purchase", "view_item", "begin_checkout", "refund", "scroll"]
     names += ["in_app_purchase", "notification_receive", "became_a_regular", "add_payment_info", "add_shipping_info"]
+    names += ["add_to_cart", "remove_from_cart", "view_item_list", "select_item", "select_promotion"]
     return st.builds(
         Act,
         name=st.sampled_from([*names, "session_start", "first_visit", "user_engagement"]),

@@ -59,6 +59,7 @@ select
     session_traffic_source_last_click_manual_campaign_content,
     session_traffic_source_last_click_manual_campaign_term,
     items,
+    item_details,
     items_hash,
     params_hash,
     {% for column in flat_param_columns() + custom_flat_columns() -%}

@@ -339,6 +339,7 @@ select
     coalesce(event_value_usd, case when clean_currency = 'USD' then param_amount end) as value_usd,
     cast(coalesce(item_quantity, {{ sum_of_field('items', 'quantity') }}) as bigint) as item_quantity,
     items,
+    items_hash,
     device_category,
     operating_system,
     operating_system_version,

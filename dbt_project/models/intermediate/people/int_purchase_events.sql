@@ -27,6 +27,7 @@ select
     purchase_revenue_usd,
     refund_value_usd,
     items,
+    items_hash,
     item_quantity,
     currency,
     revenue_local,
