@@ -8,8 +8,8 @@ command line, by Airflow and in Slack. Anything else that is raised is a fault o
     - SettingsError: a setting, or the home that it names, cannot be used
     - NothingPublishedError, NoBuildError: there is no published warehouse, no build
     - YamlFileError: a file that people write is no YAML, or holds what cannot be
-    - warehouse: ManifestError, Ga4ConfigError, ParamsError, LakeOutdatedError, BuildFailedError, PublicationError, ForgottenListError,
-      ChampionError
+    - warehouse: ManifestError, Ga4ConfigError, ParamsError, LakeOutdatedError, BuildFailedError, PublicationError,
+      ForgottenListError, ChampionError
     - ingest: SourceError, FetchError, ImpossibleNameError, UnreadableFileError, DiskFullError, LakeLockedError,
       ForgetError, FlattenError, NoLakeError, ProposalError
     - expectations: SuiteError, LakeFileError, BuildIncompleteError, ValidationFailedError
