@@ -29,6 +29,7 @@ from foundation.yaml_file import YamlFile, YamlFileError
 CUSTOM_TABLES = {
     "stg_ga4__custom_parameters": "staging",
     "int_session_properties": "intermediate",
+    "int_user_properties": "intermediate",
     "parameter_misfits": "ops",
     "dim_users": "marts",
     "agg_kpis_daily": "marts",
@@ -206,6 +207,7 @@ def custom_vars(config: Ga4Config) -> dict[str, Any]:
                 "source": flat_name(entry),
                 "misfit": flat_name(entry, "misfit") if entry.type != "text" else None,
                 "events": list(getattr(entry, "events", ())),
+                "is_user_property": not isinstance(entry, EventParameter),
                 "ga4_name": entry.name,
                 "description": entry.description or f"{_kind_of(entry)} {entry.name}.",
             }
@@ -221,7 +223,6 @@ def custom_vars(config: Ga4Config) -> dict[str, Any]:
             }
             for entry in config.session_properties
         ],
-        "user_properties": [entry.column for entry in config.user_properties],
         "key_events": [
             {
                 "name": entry.column,

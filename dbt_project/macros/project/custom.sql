@@ -41,7 +41,7 @@
         {%- for column in custom.session_properties -%}
             {%- do columns.append(custom_column(column.name, custom_type(column.type), column.description)) -%}
         {%- endfor -%}
-        {%- for column in custom.event_columns if column.name in custom.user_properties -%}
+        {%- for column in custom.event_columns if column.is_user_property -%}
             {%- set description = column.description ~ ' As last set in the session.' -%}
             {%- do columns.append(custom_column(column.name, custom_type(column.type), description)) -%}
         {%- endfor -%}
@@ -56,7 +56,7 @@
             {%- endif -%}
         {%- endfor -%}
     {%- elif table == 'dim_users' -%}
-        {%- for column in custom.event_columns if column.name in custom.user_properties -%}
+        {%- for column in custom.event_columns if column.is_user_property -%}
             {%- set description = column.description ~ ' As last set.' -%}
             {%- do columns.append(custom_column(column.name, custom_type(column.type), description)) -%}
         {%- endfor -%}
@@ -109,6 +109,52 @@
     {%- else -%}
         {{ amount_or_null('cast(parameters.' ~ adapter.quote(event.value) ~ ' as double)') }}
     {%- endif -%}
+{%- endmacro %}
+
+{#- Of each event, whether it is a key event, and what it is worth then; each before a comma. -#}
+{% macro key_events_of_events() -%}
+    {%- for event in var('custom').key_events -%}
+        {%- set is_it = 'events.event_name = ' ~ text_literal(event.event) -%}
+        {{ is_it }} as {{ adapter.quote('has_' ~ event.name) }},
+        {% if event.value is not none -%}
+            case when {{ is_it }} then {{ key_event_value(event) }} end as {{ adapter.quote(event.name ~ '_value_usd') }},
+        {% endif -%}
+    {%- endfor -%}
+{%- endmacro %}
+
+{#- Whether an event of this name is one. -#}
+{% macro is_key_event(event_name) -%}
+    {{ event_name }} in (
+        {%- for event in var('custom').key_events -%}
+            {{ text_literal(event.event) }},{{ ' ' }}
+        {%- endfor -%}
+        null)
+{%- endmacro %}
+
+{#- The columns of `int_session_properties`, each after a comma. -#}
+{% macro session_property_columns() -%}
+    {%- set custom = var('custom') -%}
+    {%- for property in custom.session_properties -%}
+        ,
+        {{ taken_value(property) }} as {{ adapter.quote(property.name) }}
+    {%- endfor -%}
+    {%- for column in custom.event_columns if column.is_user_property -%}
+        ,
+        {{ taken_value({'of': column.name, 'take': 'last'}) }} as {{ adapter.quote(column.name) }}
+    {%- endfor -%}
+    {%- for event in custom.key_events -%}
+        ,
+        {{ key_event_totals(event) }}
+    {%- endfor -%}
+{%- endmacro %}
+
+{#- Those of `int_user_properties`, each after a comma. -#}
+{% macro last_user_properties() -%}
+    {%- for column in custom_columns('dim_users') -%}
+        {%- set value = 'properties.' ~ adapter.quote(column.name) -%}
+        ,
+        {{ earliest_where(value, '-sessions.session_number', value ~ ' is not null') }} as {{ adapter.quote(column.name) }}
+    {%- endfor -%}
 {%- endmacro %}
 
 {#- A session's columns of one key event, in `int_session_properties`. -#}

@@ -81,22 +81,6 @@ purchases as (
     {% endif %}
     group by user_key
 )
-{%- if custom_columns('dim_users') %},
-
-set_properties as (
-    select
-        sessions.user_key
-        {%- for column in custom_columns('dim_users') -%}
-            {%- set value = 'properties.' ~ adapter.quote(column.name) -%}
-            ,
-            {{ earliest_where(value, '-sessions.session_number', value ~ ' is not null') }}
-                as {{ adapter.quote(column.name) }}
-        {%- endfor %}
-    from sessions
-    inner join {{ ref('int_session_properties') }} as properties on sessions.session_id = properties.session_id
-    group by sessions.user_key
-)
-{%- endif %}
 
 select
     totals.user_key,
@@ -131,12 +115,11 @@ select
             )
     end as days_to_first_purchase,
     purchases.days_to_second_purchase,
-    {{ consent_columns('consents') }}
-    {{- select_custom('dim_users', 'set_properties') }}
+    {{ consent_columns('consents') }}{{ select_custom('dim_users', 'properties') }}
 from totals
 inner join firsts on totals.user_key = firsts.user_key
 inner join consents on totals.user_key = consents.user_key
 left join purchases on totals.user_key = purchases.user_key
 {% if custom_columns('dim_users') %}
-    left join set_properties on totals.user_key = set_properties.user_key
+    left join {{ ref('int_user_properties') }} as properties on totals.user_key = properties.user_key
 {% endif %}
