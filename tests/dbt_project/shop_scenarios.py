@@ -207,6 +207,11 @@ def _columns_of(visit: Visit, act: Act, at: dt.datetime, table_date: dt.date, *,
             params["transaction_id"] = act.transaction_id
     if act.name in ("add_payment_info", "add_shipping_info"):
         params["payment_type" if act.name == "add_payment_info" else "shipping_tier"] = act.path[1:]
+    if act.name == "click":  # as ga4.yml names it, or with what is no boolean
+        params["outbound"] = {"/a": "true", "/b": "false"}.get(act.path, "perhaps")
+    if act.engagement_msec == 4000:
+        tier = {"string_value": act.path[1:], "set_timestamp_micros": "1"}
+        columns["user_properties"] = [{"key": "loyalty_tier", "value": tier}]
     if act.name == "in_app_purchase":
         columns["event_value_in_usd"] = act.amount
     if act.name == "refund":
@@ -286,6 +291,8 @@ def _without(row: Row, column: str) -> Row:
 def _corrected(row: Row) -> Row:
     columns = {**row.columns, "device": {"category": "tablet"}, "privacy_info": {"ads_storage": "No"}}
     columns["geo"] = {"country": "Chile", "region": "Norte"}
+    if "user_properties" in columns:
+        columns["user_properties"] = [{"key": "loyalty_tier", "value": {"string_value": "corrected"}}]
     if columns.get("ecommerce", {}).get("purchase_revenue_in_usd") is not None:
         columns["ecommerce"] = {**columns["ecommerce"], "purchase_revenue_in_usd": 7.25}
     return Row(row.table_date, columns, row.label + " corrected")
@@ -295,6 +302,7 @@ def _acts() -> st.SearchStrategy[Act]:
     names = ["page_view", "page_view", "add_to_cart", "purchase", "view_item", "begin_checkout", "refund", "scroll"]
     names += ["in_app_purchase", "notification_receive", "became_a_regular", "add_payment_info", "add_shipping_info"]
     names += ["add_to_cart", "remove_from_cart", "view_item_list", "select_item", "select_promotion"]
+    names += ["click", "add_to_wishlist"]
     return st.builds(
         Act,
         name=st.sampled_from([*names, "session_start", "first_visit", "user_engagement"]),
