@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -73,7 +73,7 @@ def find_free_column(name: str, prefix: str, taken: Collection[str], settings: S
     column = to_column(name)[:40]
     if not _COLUMN.fullmatch(column) or column in standing:
         column = f"{prefix}_{column}".strip("_")
-    return next(free for free in (column, *(f"{column}_{number}" for number in count(2))) if free not in standing)
+    return next(free for free in chain([column], (f"{column}_{number}" for number in count(2))) if free not in standing)
 
 
 ColumnName = Annotated[str, AfterValidator(check_column)]

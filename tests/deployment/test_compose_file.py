@@ -156,7 +156,7 @@ def test_every_variable_is_documented_and_every_documented_one_is_used() -> None
     text = COMPOSE_FILE.read_text(encoding="utf-8")
     used = set(re.findall(r"(?<!\$)\$\{(\w+)", text)) | set(re.findall(r"^  ([A-Z][A-Z0-9_]+):$", text, re.MULTILINE))
     assert used <= documented_names()
-    made_for_laptops = {"FUNNELHOUSE_HOME", "FUNNELHOUSE_ALERT_RULES"}
+    made_for_laptops = {"FUNNELHOUSE_HOME", "FUNNELHOUSE_ALERT_RULES", "FUNNELHOUSE_GA4_CONFIG"}
     assert documented_names() - used == made_for_laptops | {"COMPOSE_PROFILES"}
 
 
@@ -164,7 +164,10 @@ def test_every_setting_is_documented_and_reaches_the_containers(services: dict[s
     settings = {f"FUNNELHOUSE_{name.upper()}" for name in Settings.model_fields}
     assert {name for name in documented_names() if name.startswith("FUNNELHOUSE_")} == settings
     given = read_services(dict.fromkeys(documented_names(), "x"))["scheduler"]["environment"]
-    assert {name for name in given if name.startswith("FUNNELHOUSE_")} == settings - {"FUNNELHOUSE_ALERT_RULES"}
+    assert {name for name in given if name.startswith("FUNNELHOUSE_")} == settings - {
+        "FUNNELHOUSE_ALERT_RULES",
+        "FUNNELHOUSE_GA4_CONFIG",
+    }
     # what .env leaves out is absent, not empty: an empty number would be an error
     absent = services["scheduler"]["environment"]
     assert {name for name in absent if name.startswith("FUNNELHOUSE_")} == {
@@ -183,7 +186,7 @@ def test_copying_the_example_changes_no_setting(env_file: Path) -> None:
 def test_the_values_shown_as_defaults_are_the_defaults(tmp_path: Path) -> None:
     # an example, or a value that depends on the machine
     shown = re.sub(r"^#(?=FUNNELHOUSE_)", "", ENV_EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    examples = ("SOURCE", "HOME", "DUCKDB_MEMORY_LIMIT", "ALERT_RULES")
+    examples = ("SOURCE", "HOME", "DUCKDB_MEMORY_LIMIT", "ALERT_RULES", "GA4_CONFIG")
     shown = re.sub(rf"^FUNNELHOUSE_({'|'.join(examples)})=.*$", "", shown, flags=re.MULTILINE)
     (tmp_path / ".env").write_text(shown, encoding="utf-8")
     assert Settings(_env_file=tmp_path / ".env") == Settings(_env_file=None)
@@ -361,7 +364,7 @@ def test_init_makes_the_pool_that_the_dags_wait_for(services: dict[str, dict[str
 def test_every_room_gets_into_the_image() -> None:
     kept = set(re.findall(r"^!(.+)$", (PROJECT_DIR / ".dockerignore").read_text(encoding="utf-8"), flags=re.MULTILINE))
     rooms = {path.parent.name for path in PROJECT_DIR.glob("*/__init__.py")} - {"benchmarks"}
-    assert kept == rooms | {"dbt_project", *(f"requirements{part}.txt" for part in ("", "-server", "-uv"))}
+    assert kept == rooms | {"dbt_project", "ga4.yml", *(f"requirements{part}.txt" for part in ("", "-server", "-uv"))}
 
 
 def test_the_server_packages_are_those_that_were_tested() -> None:
