@@ -63,9 +63,10 @@ def marts_arguments(plan: BuildPlan) -> list[str]:
     """How dbt is asked for the marts of this plan."""
     arguments = ["build", "--exclude-resource-type", "unit_test", "--exclude", "tag:scores"]
     if not plan.is_full_rebuild and not plan.rebuilds_custom:
-        # What nothing but the project makes stands in the published file: a quarter of the nodes. Their tests run, but
-        # those of the scores, which have to be named then.
-        arguments += ["tag:scores+", "config.materialized:view", "resource_type:seed", "--indirect-selection", "empty"]
+        # What nothing but the project makes stands in the published file; staging's views have the lake's place in
+        # them, and a home may move. Tests run all the same, but those of the scores, which have to be named then.
+        views = [f"config.materialized:view,path:models/{folder}" for folder in ("intermediate", "marts", "ml")]
+        arguments += ["tag:scores+", *views, "resource_type:seed", "--indirect-selection", "empty"]
     return arguments
 
 
