@@ -25,7 +25,7 @@ from foundation.errors import FunnelhouseError
 from foundation.settings import Settings
 from foundation.yaml_file import YamlFile, YamlFileError
 
-# The tables that a change of the file makes anew, by their schema; views are made by each build anyway.
+# The tables that a change of the file makes anew, by their schema; so are all views, which cost nothing.
 CUSTOM_TABLES = {
     "stg_ga4__custom_parameters": "staging",
     "int_session_properties": "intermediate",
@@ -187,7 +187,7 @@ def _load(path: Path, project: Path, _: tuple[int, int]) -> Ga4Config:
     try:
         config = Ga4Config.model_validate(values)
     except ValidationError as error:
-        problems = [(tuple(problem["loc"]), _say(problem, values)) for problem in error.errors()]
+        problems = [(tuple(problem["loc"]), _say(problem)) for problem in error.errors()]
     else:
         problems = list(_find_contradictions(config, project))
     if problems:
@@ -204,6 +204,7 @@ def custom_vars(config: Ga4Config) -> dict[str, Any]:
             {
                 "name": entry.column,
                 "type": entry.type,
+                "data_type": SQL_TYPES[entry.type],
                 "source": flat_name(entry),
                 "misfit": flat_name(entry, "misfit") if entry.type != "text" else None,
                 "events": list(getattr(entry, "events", ())),
@@ -219,6 +220,7 @@ def custom_vars(config: Ga4Config) -> dict[str, Any]:
                 "of": entry.of,
                 "take": entry.take,
                 "type": types[entry.of],
+                "data_type": SQL_TYPES[types[entry.of]],
                 "description": entry.description or f"The {entry.take} value of {entry.of} in the session.",
             }
             for entry in config.session_properties
@@ -329,7 +331,7 @@ def _as_written(place: tuple[int | str, ...]) -> tuple[int | str, ...]:
     return tuple("as" if part == "column" else part for part in place)
 
 
-def _say(problem: Any, values: dict[str, Any]) -> str:
+def _say(problem: Any) -> str:
     place = tuple(problem["loc"])
     label = ".".join(str(part) for part in place)
     if problem["type"] == "extra_forbidden":

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +82,11 @@ def write_days(settings: Settings) -> None:
     write_day(settings, "2026-08-02", second)
 
 
-@contextmanager
-def configured(settings: Settings, text: str) -> Iterator[Settings]:
-    """These settings while `ga4.yml` reads like this; the lake has what it names."""
+def configure(settings: Settings, text: str) -> None:
+    """Let `ga4.yml` read like this; the lake has what it names."""
     settings.ga4_config.write_text(text, encoding="utf-8")
     with hold_lake(settings):
         flatten_lake(settings)
-    yield settings
 
 
 @pytest.fixture(scope="module")
@@ -185,9 +182,9 @@ def test_a_change_makes_its_columns_anew_and_nothing_else(
     assert plan_build(built).reasons == ["what ga4.yml names has changed"]
     with pytest.raises(LakeOutdatedError, match=r"lack columns .* run `python -m ingest`"):
         begin(built, run_id="too early")
-    with configured(built, OTHER_CONFIG):
-        build_and_publish(built)
-        assert plan_build(built).reasons == []
+    configure(built, OTHER_CONFIG)
+    build_and_publish(built)
+    assert plan_build(built).reasons == []
     assert query(built, "select distinct browser from marts.fct_sessions") == [("MARK",)]
     assert query(built, "select distinct browser_version from staging.stg_ga4__events_parsed") == [("MARK",)]
     fresh = make_settings(ga4_config=built.ga4_config)
@@ -223,7 +220,7 @@ def test_a_late_key_event_reaches_the_kpis_of_its_day(make_settings: Callable[..
 
 
 def test_a_change_can_reach_no_other_table(tmp_path: Path) -> None:
-    """By the SQL that dbt sends: it differs for views, which every build makes, and for `CUSTOM_TABLES`."""
+    """By the SQL that dbt sends: it differs for views, which are all made anew, and for `CUSTOM_TABLES`."""
     compiled = []
     for text in (CONFIG, OTHER_CONFIG):
         config = tmp_path / "ga4.yml"

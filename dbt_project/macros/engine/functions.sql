@@ -166,9 +166,9 @@
     list_transform(
         {{ items }},
         lambda i: {
-            'item_id': nullif(nullif(i.item_id, '(not set)'), ''),
-            'item_name': nullif(nullif(i.item_name, '(not set)'), ''),
-            'item_category': nullif(nullif(i.item_category, '(not set)'), ''),
+            'item_id': {{ item_text('i.item_id') }},
+            'item_name': {{ item_text('i.item_name') }},
+            'item_category': {{ item_text('i.item_category') }},
             'price_usd': {{ amount_or_null('i.price_in_usd') }},
             'quantity': case when i.quantity between 0 and 1000000 then i.quantity else 1 end,
             'item_revenue_usd': {{ amount_or_null('i.item_revenue_in_usd') }},

@@ -77,9 +77,11 @@
     {%- endif -%}
 {%- endmacro %}
 
-{#- Texts as SQL literals. -#}
+{#- Texts as SQL literals, whatever they are. -#}
 {% macro quoted(texts) -%}
-    '{{ texts | join("', '") }}'
+    {%- for text in texts -%}
+        {{ text_literal(text) }}{{ ', ' if not loop.last }}
+    {%- endfor -%}
 {%- endmacro %}
 
 {#- Composite engagement, 0 to 100: the geometric mean of three shares that saturate, time (half at 30 engaged seconds),

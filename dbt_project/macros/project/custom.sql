@@ -16,17 +16,10 @@
 {#- A flat column where it is read: of the named events alone, if any are named. -#}
 {% macro of_its_events(column, source) -%}
     {%- if column.events -%}
-        case when event_name in ({{ quoted_texts(column.events) }}) then {{ adapter.quote(source) }} end
+        case when event_name in ({{ quoted(column.events) }}) then {{ adapter.quote(source) }} end
     {%- else -%}
         {{ adapter.quote(source) }}
     {%- endif -%}
-{%- endmacro %}
-
-{#- Names of events as SQL literals, whatever they are. -#}
-{% macro quoted_texts(texts) -%}
-    {%- for text in texts -%}
-        {{ text_literal(text) }}{{ ', ' if not loop.last }}
-    {%- endfor -%}
 {%- endmacro %}
 
 {#- The custom columns of one of the marts: name, type and description. -#}
@@ -35,15 +28,15 @@
     {%- set columns = [] -%}
     {%- if table == 'fct_events' -%}
         {%- for column in custom.event_columns -%}
-            {%- do columns.append(custom_column(column.name, custom_type(column.type), column.description)) -%}
+            {%- do columns.append(custom_column(column.name, column.data_type, column.description)) -%}
         {%- endfor -%}
     {%- elif table == 'fct_sessions' -%}
         {%- for column in custom.session_properties -%}
-            {%- do columns.append(custom_column(column.name, custom_type(column.type), column.description)) -%}
+            {%- do columns.append(custom_column(column.name, column.data_type, column.description)) -%}
         {%- endfor -%}
         {%- for column in custom.event_columns if column.is_user_property -%}
             {%- set description = column.description ~ ' As last set in the session.' -%}
-            {%- do columns.append(custom_column(column.name, custom_type(column.type), description)) -%}
+            {%- do columns.append(custom_column(column.name, column.data_type, description)) -%}
         {%- endfor -%}
         {%- for event in custom.key_events -%}
             {%- set description = event.description ~ ': how often.' -%}
@@ -58,7 +51,7 @@
     {%- elif table == 'dim_users' -%}
         {%- for column in custom.event_columns if column.is_user_property -%}
             {%- set description = column.description ~ ' As last set.' -%}
-            {%- do columns.append(custom_column(column.name, custom_type(column.type), description)) -%}
+            {%- do columns.append(custom_column(column.name, column.data_type, description)) -%}
         {%- endfor -%}
     {%- elif table in ('agg_kpis_daily', 'agg_kpis_daily_by_dimension') -%}
         {%- for kpi in key_event_kpis() -%}
@@ -81,10 +74,6 @@
     {%- for column in custom_columns(model.name) -%}
         {%- do model.columns.update({column.name: column}) -%}
     {%- endfor -%}
-{%- endmacro %}
-
-{% macro custom_type(type_name) -%}
-    {{ return({'text': 'string', 'integer': 'bigint', 'number': 'double', 'boolean': 'boolean'}[type_name]) }}
 {%- endmacro %}
 
 {#- The custom columns of a mart, of `alias`, each after a comma; a session without any event that has one has no row there. -#}

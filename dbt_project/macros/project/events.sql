@@ -71,21 +71,23 @@
     inner join {{ placed }} as placed on parsed.event_key = placed.event_key
 {%- endmacro %}
 
+{#- The places of the events of the session dates to rewrite. -#}
+{% macro touched_event_order() -%}
+    (
+        select event_order.*
+        from intermediate.int_event_order as event_order
+        inner join intermediate.int_touched_session_dates as touched
+            on event_order.session_date = touched.session_date
+    )
+{%- endmacro %}
+
 {#- `int_ordered_events`, in an incremental build only those of the session dates to rewrite: their keys are chosen
     before the join, so that only the days concerned are read. A predicate on the view comes too late for that, and the
     size of what a join with the dates leaves can be estimated, unlike that of a subquery's. -#}
 {% macro session_events() -%}
     {%- if is_incremental() -%}
         (
-            {{ ordered_events(
-                'staging.stg_ga4__events_parsed',
-                '(
-                    select event_order.*
-                    from intermediate.int_event_order as event_order
-                    inner join intermediate.int_touched_session_dates as touched
-                        on event_order.session_date = touched.session_date
-                )'
-            ) }}
+            {{ ordered_events('staging.stg_ga4__events_parsed', touched_event_order()) }}
         )
     {%- else -%}
         {{ ref('int_ordered_events') }}

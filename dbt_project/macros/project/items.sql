@@ -1,6 +1,6 @@
 {#- What an item is, and the items of sessions. -#}
 
-{#- A text of an item, null where GA4 writes nothing: as `compact_items` reads it. -#}
+{#- A text of an item, null where GA4 writes nothing. -#}
 {% macro item_text(value) -%}
     nullif(nullif({{ value }}, '(not set)'), '')
 {%- endmacro %}
@@ -30,19 +30,14 @@
         from {{ ref('stg_ga4__events_parsed') }} as parsed
         inner join
             {% if is_incremental() -%}
-                (
-                    select event_order.*
-                    from {{ ref('int_event_order') }} as event_order
-                    inner join {{ ref('int_touched_session_dates') }} as touched
-                        on event_order.session_date = touched.session_date
-                )
+                {{ touched_event_order() }}
             {%- else -%}
                 {{ ref('int_event_order') }}
             {%- endif %} as placed
             on parsed.event_key = placed.event_key
         where
             parsed.items_hash is not null
-            and parsed.event_name in ('{{ event_names | join("', '") }}')
+            and parsed.event_name in ({{ quoted(event_names) }})
     )
 {%- endmacro %}
 
